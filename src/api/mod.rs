@@ -1,0 +1,74 @@
+//! The HTTP face: requests in, rows and problem documents out. It writes submissions and wishes, never the lifecycle.
+
+mod health;
+mod jobs;
+mod problem;
+mod submit;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    middleware::{self, Next},
+    response::Response,
+    routing::{get, post},
+};
+use tokio_util::sync::CancellationToken;
+use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
+
+use crate::{
+    cluster::{Cluster, manifest::Defaults},
+    id::ReplicaId,
+    store::{Db, signals::Signals},
+};
+
+pub use problem::Problem;
+
+/// The largest body of one submission. etcd refuses objects over 1.5 MiB, so a larger manifest could not be created.
+pub const BODY_BYTES: usize = 1024 * 1024;
+/// How long a client may be silent in the middle of a body.
+const BODY_SILENCE: Duration = Duration::from_secs(10);
+
+/// What every handler has at hand.
+pub struct Api {
+    pub replica: ReplicaId,
+    pub db: Arc<Db>,
+    pub cluster: Arc<Cluster>,
+    pub signals: Arc<Signals>,
+    pub defaults: Arc<Defaults>,
+    /// Set when this process is stopping: long polls end, and readiness says so.
+    pub stop: CancellationToken,
+}
+
+/// Every route.
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/jobs", post(submit::submit).get(jobs::list))
+        .route("/jobs/pending", get(jobs::pending))
+        .route("/jobs/running", get(jobs::running))
+        .route("/jobs/{id}", get(jobs::get).delete(jobs::cancel))
+        .route("/jobs/{id}/events", get(jobs::events))
+        .route("/jobs/{id}/wait", get(jobs::wait))
+        .route("/health", get(health::health))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .fallback(|| async { Problem::no_such_path() })
+        .method_not_allowed_fallback(|| async { Problem::wrong_method() })
+        .layer(middleware::from_fn(refuse_cross_site))
+        .layer(RequestBodyTimeoutLayer::new(BODY_SILENCE))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(CatchPanicLayer::custom(|_| Problem::internal().into()))
+        .with_state(api)
+}
+
+/// A page of another site cannot make a browser submit or cancel jobs here: browsers say where a request comes from.
+async fn refuse_cross_site(request: Request, next: Next) -> Response {
+    let site = request.headers().get("sec-fetch-site").map(|it| it.as_bytes());
+    let reads = request.method().is_safe();
+    match site {
+        Some(b"cross-site" | b"same-site") if !reads => Problem::cross_site().into(),
+        _ => next.run(request).await,
+    }
+}

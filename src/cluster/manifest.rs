@@ -1,0 +1,269 @@
+//! From what a job is to do to the Kubernetes Job that does it. Pure; the one place where a Job is built.
+//!
+//! What Longshore sets on every Job, whatever the submitter said: the name, the namespace, its own labels (on Job and
+//! pods) and annotations. What it sets unless a manifest says otherwise: `restartPolicy: Never` and `backoffLimit: 0`,
+//! because retries are Longshore's. `ttlSecondsAfterFinished` is at least [`FALLBACK_TTL_SECS`]: the cleaner is Longshore,
+//! and a Job must not go before its outcome is recorded.
+
+use k8s_openapi::{
+    api::{
+        batch::v1::{Job, JobSpec},
+        core::v1::{Container, EnvFromSource, EnvVar, PodSpec, PodTemplateSpec, ResourceRequirements},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    id::{AttemptNo, JobId, Nonce},
+    spec::{Fault, Spec},
+};
+
+use super::strict;
+
+pub const INSTANCE: &str = "longshore.dev/instance";
+pub const JOB_ID: &str = "longshore.dev/job-id";
+pub const ATTEMPT: &str = "longshore.dev/attempt";
+pub const QUEUE: &str = "longshore.dev/queue";
+pub const NONCE: &str = "longshore.dev/nonce";
+pub const SPEC_HASH: &str = "longshore.dev/spec-hash";
+/// The job's name as it was submitted, for people who look with kubectl.
+pub const JOB_NAME: &str = "longshore.dev/job-name";
+
+/// When Kubernetes itself removes a finished Job that Longshore never came back for: a day.
+pub const FALLBACK_TTL_SECS: i32 = 24 * 3600;
+
+/// What a Job gets where its submitter said nothing.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    pub image: String,
+    /// Whether a node that has the image asks the registry for a newer one. Kubernetes' own default depends on the tag.
+    pub image_pull_policy: String,
+}
+
+/// Which attempt of which job a Kubernetes Job belongs to.
+#[derive(Debug, Clone)]
+pub struct Identity<'a> {
+    pub instance: &'a str,
+    pub job: JobId,
+    pub attempt: AttemptNo,
+    pub nonce: Nonce,
+    pub spec_hash: &'a str,
+    pub kube_name: String,
+    pub namespace: &'a str,
+    pub queue: &'a str,
+    pub job_name: &'a str,
+}
+
+/// The Kubernetes Job of one attempt.
+pub fn build(spec: &Spec, me: &Identity<'_>, defaults: &Defaults) -> Result<Job, Vec<Fault>> {
+    let (meta, mut job_spec) = match &spec.manifest {
+        Some(manifest) => from_manifest(manifest)?,
+        None => (ObjectMeta::default(), from_fields(spec, defaults)?),
+    };
+    job_spec.backoff_limit.get_or_insert(0);
+    job_spec.ttl_seconds_after_finished = Some(job_spec.ttl_seconds_after_finished.unwrap_or(0).max(FALLBACK_TTL_SECS));
+    if let Some(secs) = spec.timeout_secs {
+        job_spec.active_deadline_seconds = Some(job_spec.active_deadline_seconds.map_or(secs, |it| it.min(secs)));
+    }
+    if let Some(pod) = &mut job_spec.template.spec {
+        pod.restart_policy.get_or_insert_with(|| "Never".into());
+    }
+    mark(job_spec.template.metadata.get_or_insert_default(), spec, me);
+    let mut metadata = ObjectMeta {
+        name: Some(me.kube_name.clone()),
+        namespace: Some(me.namespace.to_owned()),
+        labels: meta.labels,
+        annotations: meta.annotations,
+        ..ObjectMeta::default()
+    };
+    mark(&mut metadata, spec, me);
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(NONCE.into(), me.nonce.to_string());
+    annotations.insert(SPEC_HASH.into(), me.spec_hash.to_owned());
+    annotations.insert(JOB_NAME.into(), me.job_name.to_owned());
+    Ok(Job { metadata, spec: Some(job_spec), status: None })
+}
+
+/// Puts the submitter's labels and annotations, and then ours, on an object.
+fn mark(meta: &mut ObjectMeta, spec: &Spec, me: &Identity<'_>) {
+    let annotations = meta.annotations.get_or_insert_default();
+    annotations.extend(spec.annotations.clone());
+    let labels = meta.labels.get_or_insert_default();
+    labels.extend(spec.labels.clone());
+    labels.extend([
+        ("app.kubernetes.io/managed-by".to_owned(), "longshore".to_owned()),
+        (INSTANCE.to_owned(), me.instance.to_owned()),
+        (JOB_ID.to_owned(), me.job.to_string()),
+        (ATTEMPT.to_owned(), me.attempt.to_string()),
+        (QUEUE.to_owned(), me.queue.to_owned()),
+    ]);
+}
+
+fn from_manifest(manifest: &Value) -> Result<(ObjectMeta, JobSpec), Vec<Fault>> {
+    let mut manifest = manifest.clone();
+    let mut faults = Vec::new();
+    for (key, wanted) in [("apiVersion", "batch/v1"), ("kind", "Job")] {
+        if manifest.get(key).and_then(Value::as_str) != Some(wanted) {
+            faults.push(Fault::new(format!("/manifest/{key}"), format!("must be {wanted}")));
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    quantities_as_text(&mut manifest);
+    let job: Job = strict::read(manifest, "/manifest")?;
+    let Some(spec) = job.spec else { return Err(vec![Fault::new("/manifest/spec", "must be given")]) };
+    if spec.template.spec.as_ref().is_none_or(|it| it.containers.is_empty()) {
+        return Err(vec![Fault::new("/manifest/spec/template/spec/containers", "must have a container")]);
+    }
+    Ok((job.metadata, spec))
+}
+
+fn from_fields(spec: &Spec, defaults: &Defaults) -> Result<JobSpec, Vec<Fault>> {
+    let mut resources = spec.resources.clone();
+    if let Some(resources) = &mut resources {
+        quantities_as_text(&mut json!({ "resources": resources.take() })).clone_into(resources);
+    }
+    let container = Container {
+        name: "main".into(),
+        image: Some(spec.image.clone().unwrap_or_else(|| defaults.image.clone())),
+        image_pull_policy: Some(defaults.image_pull_policy.clone()),
+        command: (!spec.command.is_empty()).then(|| spec.command.clone()),
+        args: (!spec.args.is_empty()).then(|| spec.args.clone()),
+        env: spec.env.as_ref().map(env).transpose()?,
+        env_from: spec.env_from.clone().map(|it| strict::read::<Vec<EnvFromSource>>(it, "/env_from")).transpose()?,
+        resources: resources.map(|it| strict::read::<ResourceRequirements>(it, "/resources")).transpose()?,
+        ..Container::default()
+    };
+    let pod = PodSpec {
+        containers: vec![container],
+        service_account_name: spec.service_account.clone(),
+        ..PodSpec::default()
+    };
+    Ok(JobSpec {
+        parallelism: spec.parallelism,
+        completions: spec.completions,
+        template: PodTemplateSpec { metadata: None, spec: Some(pod) },
+        ..JobSpec::default()
+    })
+}
+
+/// `{"NAME": "value"}`, or Kubernetes' own list.
+fn env(given: &Value) -> Result<Vec<EnvVar>, Vec<Fault>> {
+    let Value::Object(entries) = given else { return strict::read(given.clone(), "/env") };
+    let entry = |(name, value): (&String, &Value)| match value {
+        Value::String(value) => Ok(EnvVar { name: name.clone(), value: Some(value.clone()), value_from: None }),
+        _ => Err(vec![Fault::new(format!("/env/{}", crate::spec::escape(name)), "must be a string")]),
+    };
+    entries.iter().map(entry).collect()
+}
+
+/// Kubernetes takes `cpu: 1` for `cpu: "1"`, in `limits` and `requests`; the types here take text only. Returns what is
+/// under `resources`.
+fn quantities_as_text(value: &mut Value) -> &Value {
+    match value {
+        Value::Object(fields) => {
+            for (key, field) in fields.iter_mut() {
+                if let (true, Value::Object(quantities)) = (key == "limits" || key == "requests", &mut *field) {
+                    for quantity in quantities.values_mut().filter(|it| it.is_number()) {
+                        *quantity = Value::String(quantity.to_string());
+                    }
+                }
+                quantities_as_text(field);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|it| {
+            quantities_as_text(it);
+        }),
+        _ => {}
+    }
+    value.get("resources").unwrap_or(&Value::Null)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build_from(spec: Value) -> Result<Job, Vec<Fault>> {
+        let spec: Spec = serde_json::from_value(spec).unwrap();
+        let id = JobId::new();
+        let me = Identity {
+            instance: "longshore-test",
+            job: id,
+            attempt: 1,
+            nonce: Nonce(uuid::Uuid::nil()),
+            spec_hash: "abc",
+            kube_name: "job1-1".into(),
+            namespace: "default",
+            queue: "default",
+            job_name: "job1",
+        };
+        let defaults = Defaults { image: "busybox:latest".into(), image_pull_policy: "IfNotPresent".into() };
+        build(&spec, &me, &defaults)
+    }
+
+    fn pointers(result: Result<Job, Vec<Fault>>) -> Vec<String> {
+        result.err().unwrap_or_default().into_iter().map(|it| it.pointer).collect()
+    }
+
+    #[test]
+    fn fields_become_a_job_that_never_retries_by_itself() {
+        let job = build_from(json!({
+            "command": ["sleep", "1"], "env": {"A": "1"}, "resources": {"limits": {"cpu": 1, "memory": "64Mi"}},
+            "labels": {"team": "a"}, "timeout_secs": 60,
+        }))
+        .unwrap();
+        let job = serde_json::to_value(job).unwrap();
+        let pod = &job["spec"]["template"]["spec"];
+        assert_eq!(pod["restartPolicy"], "Never");
+        assert_eq!(job["spec"]["backoffLimit"], 0);
+        assert_eq!(job["spec"]["activeDeadlineSeconds"], 60);
+        assert_eq!(pod["containers"][0]["image"], "busybox:latest");
+        assert_eq!(pod["containers"][0]["resources"]["limits"], json!({"cpu": "1", "memory": "64Mi"}));
+        assert_eq!(job["spec"]["template"]["metadata"]["labels"][INSTANCE], "longshore-test");
+        assert_eq!(job["metadata"]["labels"]["team"], "a");
+        assert_eq!(job["metadata"]["annotations"][SPEC_HASH], "abc");
+    }
+
+    #[test]
+    fn misspelt_and_wrong_fields_are_refused_with_their_path() {
+        let manifest = |spec: Value| json!({"manifest": {"apiVersion": "batch/v1", "kind": "Job", "spec": spec}});
+        let container = json!({"name": "a", "image": "b"});
+        assert_eq!(
+            pointers(build_from(manifest(json!({"backoffLimitt": 1, "template": {"spec": {"containers": [container]}}})))),
+            ["/manifest/spec/backoffLimitt"]
+        );
+        assert_eq!(
+            pointers(build_from(manifest(
+                json!({"template": {"spec": {"containers": [{"name": "a", "imagee": "b", "ports": null}]}}})
+            ))),
+            ["/manifest/spec/template/spec/containers/0/imagee"]
+        );
+        assert_eq!(
+            pointers(build_from(manifest(json!({"template": {"spec": {"containers": [{"name": 1}]}}})))),
+            ["/manifest/spec/template/spec/containers/0/name"]
+        );
+        assert_eq!(pointers(build_from(json!({"env": {"A": 1}}))), ["/env/A"]);
+        assert_eq!(pointers(build_from(json!({"env_from": [{"secretReff": {}}]}))), ["/env_from/0/secretReff"]);
+        assert_eq!(pointers(build_from(json!({"manifest": {"kind": "Pod", "apiVersion": "batch/v1"}}))), ["/manifest/kind"]);
+    }
+
+    #[test]
+    fn a_manifest_keeps_what_it_says_and_cannot_take_our_marks() {
+        let job = build_from(json!({"manifest": {
+            "apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {"name": "theirs", "labels": {INSTANCE: "forged", "team": "b"}},
+            "spec": {"backoffLimit": 3, "ttlSecondsAfterFinished": 0, "template": {"spec": {
+                "restartPolicy": "OnFailure", "containers": [{"name": "a", "image": "b"}]}}},
+        }}))
+        .unwrap();
+        let job = serde_json::to_value(job).unwrap();
+        assert_eq!(job["metadata"]["name"], "job1-1");
+        assert_eq!(job["metadata"]["labels"][INSTANCE], "longshore-test");
+        assert_eq!(job["metadata"]["labels"]["team"], "b");
+        assert_eq!(job["spec"]["backoffLimit"], 3);
+        assert_eq!(job["spec"]["template"]["spec"]["restartPolicy"], "OnFailure");
+        assert_eq!(job["spec"]["ttlSecondsAfterFinished"], FALLBACK_TTL_SECS);
+    }
+}

@@ -1,0 +1,169 @@
+//! The cluster: creating, finding and deleting Kubernetes Jobs, and seeing what became of them. The only room that speaks
+//! Kubernetes.
+
+pub mod answer;
+pub mod connect;
+pub mod manifest;
+pub mod seen;
+pub mod strict;
+pub mod view;
+
+use std::{num::NonZeroU32, time::Duration};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+pub use k8s_openapi::api::batch::v1::Job as KubeJob;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, PostParams, Preconditions, PropagationPolicy},
+};
+
+use crate::{
+    effects::{self, Effect},
+    id::KubeUid,
+};
+
+use answer::{CreateFailure, Failure};
+use manifest::Identity;
+
+/// How long a request to Kubernetes may take, unless its caller is in more of a hurry.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client for the namespaces that this replica may create Jobs in, which keeps to a request rate.
+pub struct Cluster {
+    client: Client,
+    /// The first is the default.
+    pub namespaces: Vec<String>,
+    /// None: as fast as it can.
+    limiter: Option<DefaultDirectRateLimiter>,
+}
+
+/// How a create went well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    New(KubeUid),
+    /// It was there: an earlier request of the same attempt made it.
+    Before(KubeUid),
+}
+
+/// How a delete went well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is being deleted, or gone.
+    Accepted,
+    /// There was no such Job, or the one of that name is another's.
+    Absent,
+}
+
+impl Cluster {
+    /// `requests_per_sec` bounds creates, deletes and reads together; 0 is no bound.
+    pub fn new(client: Client, namespaces: Vec<String>, requests_per_sec: u32) -> Self {
+        let limiter = NonZeroU32::new(requests_per_sec).map(|rate| RateLimiter::direct(Quota::per_second(rate)));
+        Self { client, namespaces, limiter }
+    }
+
+    /// Whether jobs of `namespace` are this replica's to look after.
+    pub fn covers(&self, namespace: &str) -> bool {
+        self.namespaces.iter().any(|it| it == namespace)
+    }
+
+    /// Creates the Kubernetes Job of one attempt, within `timeout`. A Job of its name that carries its nonce and its
+    /// spec's hash is its own earlier self, and as good as created; one that does not is a stranger's.
+    pub async fn create(&self, job: &KubeJob, me: &Identity<'_>, timeout: Duration) -> Result<Created, CreateFailure> {
+        let sent = effects::at(Effect::CreateJob, async {
+            let jobs = self.jobs(me.namespace);
+            let params = PostParams::default();
+            match tokio::time::timeout(timeout, jobs.create(&params, job)).await {
+                Ok(answer) => answer.map_err(answer::of_create),
+                Err(_) => Err(CreateFailure::timed_out(timeout)),
+            }
+        });
+        let failure = match sent.await {
+            Ok(made) => return Ok(Created::New(KubeUid(made.uid().unwrap_or_default()))),
+            Err(failure) => failure,
+        };
+        // A refusal may concern a repetition of a create that went through, so that too is looked into.
+        match failure {
+            CreateFailure::Exists | CreateFailure::Refused { .. } => self.recognise(me, failure).await,
+            failure => Err(failure),
+        }
+    }
+
+    /// Tells whether the Job that is there is ours, after a create ended in `failure`.
+    async fn recognise(&self, me: &Identity<'_>, failure: CreateFailure) -> Result<Created, CreateFailure> {
+        let found = self.find(me.namespace, &me.kube_name).await.map_err(CreateFailure::from)?;
+        match (found, failure) {
+            (Some(found), _) if found.nonce == Some(me.nonce) && found.spec_hash.as_deref() == Some(me.spec_hash) => {
+                Ok(Created::Before(found.uid))
+            }
+            (Some(_), CreateFailure::Exists) => Err(CreateFailure::NameTaken),
+            (None, CreateFailure::Exists) => Err(CreateFailure::Vanished),
+            (_, failure) => Err(failure),
+        }
+    }
+
+    /// The Job of that name as the API server has it now, not as a watch last told it.
+    pub async fn find(&self, namespace: &str, name: &str) -> Result<Option<seen::SeenJob>, Failure> {
+        self.wait_for_turn().await;
+        let jobs: Api<kube::api::DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &view::job_resource());
+        match tokio::time::timeout(REQUEST_TIMEOUT, jobs.get_opt(name)).await {
+            Ok(Ok(found)) => Ok(found.as_ref().map(seen::job_of_any)),
+            Ok(Err(err)) => Err(answer::of_request(err)),
+            Err(_) => Err(Failure::timed_out(REQUEST_TIMEOUT)),
+        }
+    }
+
+    /// Deletes one Job and waits for nothing: its pods are stopped first, and it goes when they are gone.
+    pub async fn stop(&self, namespace: &str, name: &str, uid: &KubeUid) -> Result<Deleted, Failure> {
+        effects::at(Effect::DeleteJob, self.delete(namespace, name, uid, PropagationPolicy::Foreground)).await
+    }
+
+    /// Deletes one Job that has ended, and its pods behind it.
+    pub async fn remove(&self, namespace: &str, name: &str, uid: &KubeUid) -> Result<Deleted, Failure> {
+        effects::at(Effect::RemoveJob, self.delete(namespace, name, uid, PropagationPolicy::Background)).await
+    }
+
+    /// The precondition on the uid keeps a stranger's Job of the same name out of harm's way.
+    async fn delete(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &KubeUid,
+        propagation: PropagationPolicy,
+    ) -> Result<Deleted, Failure> {
+        self.wait_for_turn().await;
+        let params = DeleteParams {
+            propagation_policy: Some(propagation),
+            preconditions: Some(Preconditions { uid: Some(uid.0.clone()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        let jobs = self.jobs(namespace);
+        match tokio::time::timeout(REQUEST_TIMEOUT, jobs.delete(name, &params)).await {
+            Ok(Ok(_)) => Ok(Deleted::Accepted),
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(Deleted::Absent),
+            Ok(Err(err)) => Err(answer::of_request(err)),
+            Err(_) => Err(Failure::timed_out(REQUEST_TIMEOUT)),
+        }
+    }
+
+    /// Whether the API server answers this replica's kind of question.
+    pub async fn ping(&self) -> Result<(), Failure> {
+        let namespace = self.namespaces.first().map_or("default", String::as_str);
+        let params = kube::api::ListParams::default().limit(1);
+        match tokio::time::timeout(REQUEST_TIMEOUT, self.jobs(namespace).list_metadata(&params)).await {
+            Ok(answer) => answer.map(|_| ()).map_err(answer::of_request),
+            Err(_) => Err(Failure::timed_out(REQUEST_TIMEOUT)),
+        }
+    }
+
+    /// Ends when the request rate allows another one.
+    pub async fn wait_for_turn(&self) {
+        if let Some(limiter) = &self.limiter {
+            limiter.until_ready().await;
+        }
+    }
+
+    fn jobs(&self, namespace: &str) -> Api<KubeJob> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}

@@ -1,0 +1,249 @@
+//! What the watches show, kept: the Jobs and pods of this installation, trimmed, and which jobs they changed for.
+//!
+//! One list and one watch for Jobs and one of each for pods, per namespace. The watch is a hint, the list is the truth:
+//! each watch is ended and begun anew with a list every [`RELIST`], whatever it says of itself.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use k8s_openapi::api::{batch::v1::Job as KubeJob, core::v1::Pod};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DynamicObject},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event, watcher},
+    },
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::id::{AttemptNo, JobId, KubeUid, Nonce};
+
+use super::{
+    Cluster, manifest,
+    seen::{self, Seen, SeenJob, SeenPod, Sight},
+};
+
+/// How often everything is listed anew. A list of live objects is cheap; a missed event costs at most this.
+const RELIST: Duration = Duration::from_secs(300);
+/// How long the server lets a watch run. A watch that died without a word is noticed five seconds after that.
+const WATCH_SECS: u32 = 60;
+/// Objects per page of a list: the API server's own advice.
+const PAGE: u32 = 500;
+/// How long a Job that has ended is given for its last pod to be seen, before it is taken at its word.
+const SETTLE: Duration = Duration::from_secs(5);
+
+type Key = (String, String);
+
+/// Everything seen, and what changed since it was last asked.
+#[derive(Default)]
+pub struct View {
+    seen: Mutex<Objects>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Objects {
+    jobs: HashMap<Key, SeenJob>,
+    pods: HashMap<Key, SeenPod>,
+    pods_of: HashMap<KubeUid, HashSet<Key>>,
+    /// When a Job was first seen to have ended.
+    ended: HashMap<KubeUid, Instant>,
+    changed: HashSet<JobId>,
+    listed: HashSet<(String, Kind)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Jobs,
+    Pods,
+}
+
+impl View {
+    /// Ends when something changed. For one caller.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The jobs for which something changed since the last call.
+    pub fn take_changed(&self) -> HashSet<JobId> {
+        std::mem::take(&mut self.objects().changed)
+    }
+
+    /// Whether everything in `namespaces` was listed.
+    pub fn is_complete(&self, namespaces: &[String]) -> bool {
+        let objects = self.objects();
+        namespaces.iter().all(|it| objects.is_listed(it))
+    }
+
+    /// What is seen of the attempt whose Kubernetes Job has this name and nonce, and this uid if it is known.
+    pub fn attempt(&self, namespace: &str, name: &str, nonce: Nonce, uid: Option<&KubeUid>) -> Seen {
+        let objects = self.objects();
+        if !objects.is_listed(namespace) {
+            return Seen::Unknown;
+        }
+        let found = objects.jobs.get(&(namespace.to_owned(), name.to_owned()));
+        let ours = found.filter(|it| it.nonce == Some(nonce) && uid.is_none_or(|uid| *uid == it.uid));
+        match ours {
+            Some(job) => Seen::Present(objects.sight(job)),
+            None => Seen::Absent { live_pods: uid.is_some_and(|uid| objects.pods_of(uid).any(|it| it.alive)) },
+        }
+    }
+
+    /// The Jobs of these jobs; of all, if none is named.
+    pub fn jobs_of(&self, ids: Option<&HashSet<JobId>>) -> Vec<(JobId, AttemptNo, SeenJob)> {
+        let objects = self.objects();
+        let wanted = |job: &SeenJob| {
+            let (id, attempt) = job.attempt?;
+            ids.is_none_or(|ids| ids.contains(&id)).then(|| (id, attempt, job.clone()))
+        };
+        objects.jobs.values().filter_map(wanted).collect()
+    }
+
+    /// Keeps the view up to date until `stop`.
+    pub async fn follow(&self, cluster: &Cluster, instance: &str, stop: CancellationToken) {
+        let kinds = [(Kind::Jobs, job_resource()), (Kind::Pods, ApiResource::erase::<Pod>(&()))];
+        let watches = cluster.namespaces.iter().flat_map(|namespace| {
+            kinds.iter().map(|(kind, resource)| self.follow_one(cluster, instance, namespace, *kind, resource))
+        });
+        stop.run_until_cancelled(futures::future::join_all(watches)).await;
+    }
+
+    async fn follow_one(&self, cluster: &Cluster, instance: &str, namespace: &str, kind: Kind, resource: &ApiResource) {
+        let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, resource);
+        let config = watcher::Config::default()
+            .labels(&format!("{}={instance}", manifest::INSTANCE))
+            .timeout(WATCH_SECS)
+            .page_size(PAGE);
+        loop {
+            let events = watcher(api.clone(), config.clone()).default_backoff().take_until(tokio::time::sleep(RELIST));
+            let mut events = std::pin::pin!(events);
+            let mut listing = HashSet::new();
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(event) => self.take_in(namespace, kind, event, &mut listing),
+                    Err(err) => tracing::warn!(namespace, ?kind, error = %err, "a watch broke off; it will be resumed"),
+                }
+            }
+        }
+    }
+
+    fn take_in(&self, namespace: &str, kind: Kind, event: Event<DynamicObject>, listing: &mut HashSet<String>) {
+        let mut objects = self.objects();
+        match event {
+            Event::Init => listing.clear(),
+            Event::InitApply(object) => {
+                listing.insert(object.name_any());
+                objects.put(kind, &object);
+            }
+            Event::InitDone => {
+                objects.keep_only(kind, namespace, listing);
+                listing.clear();
+                objects.listed.insert((namespace.to_owned(), kind));
+            }
+            Event::Apply(object) => objects.put(kind, &object),
+            Event::Delete(object) => objects.lose(kind, &(namespace.to_owned(), object.name_any())),
+        }
+        drop(objects);
+        self.changed.notify_one();
+    }
+
+    /// A panic while the lock was held leaves objects that the next list puts right.
+    fn objects(&self) -> MutexGuard<'_, Objects> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Objects {
+    fn is_listed(&self, namespace: &str) -> bool {
+        [Kind::Jobs, Kind::Pods].into_iter().all(|kind| self.listed.contains(&(namespace.to_owned(), kind)))
+    }
+
+    fn put(&mut self, kind: Kind, object: &DynamicObject) {
+        match kind {
+            Kind::Jobs => {
+                let job = seen::job_of_any(object);
+                let Some((id, _)) = job.attempt else { return };
+                if job.phase != seen::Phase::Active {
+                    self.ended.entry(job.uid.clone()).or_insert_with(Instant::now);
+                }
+                self.changed.insert(id);
+                let key = (job.namespace.clone(), job.name.clone());
+                if let Some(old) = self.jobs.insert(key, job.clone())
+                    && old.uid != job.uid
+                {
+                    self.ended.remove(&old.uid);
+                }
+            }
+            Kind::Pods => {
+                let Some(pod) = seen::pod_of_any(object) else { return };
+                self.changed.extend(pod.job);
+                let key = (pod.namespace.clone(), pod.name.clone());
+                self.pods_of.entry(pod.owner.clone()).or_default().insert(key.clone());
+                self.pods.insert(key, pod);
+            }
+        }
+    }
+
+    fn lose(&mut self, kind: Kind, key: &Key) {
+        match kind {
+            Kind::Jobs => {
+                let Some(job) = self.jobs.remove(key) else { return };
+                self.ended.remove(&job.uid);
+                self.changed.extend(job.attempt.map(|(id, _)| id));
+            }
+            Kind::Pods => {
+                let Some(pod) = self.pods.remove(key) else { return };
+                if let Some(keys) = self.pods_of.get_mut(&pod.owner) {
+                    keys.remove(key);
+                    if keys.is_empty() {
+                        self.pods_of.remove(&pod.owner);
+                    }
+                }
+                self.changed.extend(pod.job);
+            }
+        }
+    }
+
+    fn keep_only(&mut self, kind: Kind, namespace: &str, names: &HashSet<String>) {
+        let is_gone = |(at, name): &&Key| at == namespace && !names.contains(name);
+        let gone: Vec<Key> = match kind {
+            Kind::Jobs => self.jobs.keys().filter(is_gone).cloned().collect(),
+            Kind::Pods => self.pods.keys().filter(is_gone).cloned().collect(),
+        };
+        for key in gone {
+            self.lose(kind, &key);
+        }
+    }
+
+    fn pods_of(&self, uid: &KubeUid) -> impl Iterator<Item = &SeenPod> {
+        self.pods_of.get(uid).into_iter().flatten().filter_map(|key| self.pods.get(key))
+    }
+
+    fn sight(&self, job: &SeenJob) -> Sight {
+        let ended = self.pods_of(&job.uid).filter(|it| !it.alive).count();
+        let waited = self.ended.get(&job.uid).is_some_and(|since| since.elapsed() >= SETTLE);
+        // The pod that ended badly tells most, then one that started, then any.
+        let telling = self.pods_of(&job.uid).max_by_key(|it| {
+            (it.facts.exit_code.is_some_and(|code| code != 0), it.facts.exit_code.is_some(), it.facts.started_at.is_some())
+        });
+        Sight {
+            uid: job.uid.clone(),
+            deleting: job.deleting,
+            phase: job.phase.clone(),
+            live_pods: self.pods_of(&job.uid).any(|it| it.alive),
+            settled: waited || (job.ended_pods > 0 && ended as i64 >= job.ended_pods),
+            facts: telling.map(|it| it.facts.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// What the untyped requests about Jobs are sent to.
+pub fn job_resource() -> ApiResource {
+    ApiResource::erase::<KubeJob>(&())
+}

@@ -1,0 +1,126 @@
+//! Every effect that Longshore has on the world outside its process, in one list, each passed through [`at`].
+//!
+//! With the cargo feature `failpoints`, and only then, `LONGSHORE_FAILPOINT=<effect>:<moment>[:<skip>]` makes a process
+//! die just before or just after one effect, or lose its answer, the first `skip` times excepted. A test walks the whole
+//! list, so that a new effect is tested for a crash on either side of it from the day it is written here.
+
+/// One kind of effect: a commit in the database, or a request to Kubernetes that changes something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    Submit,
+    Promote,
+    Claim,
+    TakeOver,
+    HandBack,
+    CreateJob,
+    RecordCreated,
+    RecordRunning,
+    RequestCancel,
+    RecordStopping,
+    DeleteJob,
+    RecordEnding,
+    RemoveJob,
+}
+
+impl Effect {
+    pub const ALL: [Effect; 13] = [
+        Self::Submit,
+        Self::Promote,
+        Self::Claim,
+        Self::TakeOver,
+        Self::HandBack,
+        Self::CreateJob,
+        Self::RecordCreated,
+        Self::RecordRunning,
+        Self::RequestCancel,
+        Self::RecordStopping,
+        Self::DeleteJob,
+        Self::RecordEnding,
+        Self::RemoveJob,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Promote => "promote",
+            Self::Claim => "claim",
+            Self::TakeOver => "take_over",
+            Self::HandBack => "hand_back",
+            Self::CreateJob => "create_job",
+            Self::RecordCreated => "record_created",
+            Self::RecordRunning => "record_running",
+            Self::RequestCancel => "request_cancel",
+            Self::RecordStopping => "record_stopping",
+            Self::DeleteJob => "delete_job",
+            Self::RecordEnding => "record_ending",
+            Self::RemoveJob => "remove_job",
+        }
+    }
+}
+
+/// An error that can say: the request was sent, and no answer came.
+pub trait LostAnswer {
+    fn lost_answer() -> Self;
+}
+
+/// Runs one effect.
+pub async fn at<T, E: LostAnswer>(effect: Effect, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    #[cfg(feature = "failpoints")]
+    failpoint::hit(effect, failpoint::Moment::Before);
+    let answer = work.await;
+    #[cfg(feature = "failpoints")]
+    if answer.is_ok() && failpoint::hit(effect, failpoint::Moment::After) {
+        return Err(E::lost_answer());
+    }
+    let _ = effect;
+    answer
+}
+
+#[cfg(feature = "failpoints")]
+mod failpoint {
+    use std::sync::{
+        LazyLock,
+        atomic::{AtomicI64, Ordering},
+    };
+
+    use super::Effect;
+
+    #[derive(PartialEq)]
+    pub enum Moment {
+        Before,
+        After,
+    }
+
+    struct Planted {
+        effect: String,
+        moment: String,
+        /// How many more times the effect passes unharmed.
+        skip: AtomicI64,
+    }
+
+    static PLANTED: LazyLock<Option<Planted>> = LazyLock::new(|| {
+        let text = std::env::var("LONGSHORE_FAILPOINT").ok()?;
+        let mut parts = text.split(':');
+        let (effect, moment) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+        let skip = parts.next().and_then(|it| it.parse().ok()).unwrap_or(0);
+        Some(Planted { effect, moment, skip: AtomicI64::new(skip) })
+    });
+
+    /// Does what was planted for this effect; true when its answer is to be lost.
+    pub fn hit(effect: Effect, moment: Moment) -> bool {
+        let Some(planted) = PLANTED.as_ref().filter(|it| it.effect == effect.name()) else { return false };
+        let now = match planted.moment.as_str() {
+            "before" => moment == Moment::Before,
+            _ => moment == Moment::After,
+        };
+        if !now || planted.skip.fetch_sub(1, Ordering::SeqCst) != 0 {
+            return false;
+        }
+        eprintln!("failpoint {}:{} taken", planted.effect, planted.moment);
+        if planted.moment == "lose" {
+            return true;
+        }
+        // As kill -9 would end it: no destructor, no flush.
+        std::process::abort();
+    }
+}

@@ -1,0 +1,80 @@
+//! A replica's right to act: a heartbeat in the database, and the proof of it in this process.
+//!
+//! Three spans, each well inside the next, make sure that a replica has stopped creating before a survivor begins to:
+//! a create is sent only while the last heartbeat that the database confirmed was *sent* less than half a lease ago; it is
+//! given up after a quarter of a lease; and survivors take over after a whole one. They are measured here by a clock that
+//! goes on while the machine is suspended, and there by the database's.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use nix::time::{ClockId, clock_gettime};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    error::chain,
+    id::ReplicaId,
+    store::{Db, replicas},
+};
+
+/// The shortest lease. Below it a busy machine would look dead to its peers.
+pub const SHORTEST: Duration = Duration::from_secs(1);
+
+/// The lease of this replica.
+pub struct Lease {
+    length: Duration,
+    /// When the last confirmed heartbeat was sent, in milliseconds of the boot clock; 0 before the first.
+    proved_at: AtomicU64,
+}
+
+impl Lease {
+    pub fn new(length: Duration) -> Arc<Self> {
+        Arc::new(Self { length, proved_at: AtomicU64::new(0) })
+    }
+
+    /// Whether this replica may act on what it has claimed.
+    pub fn holds(&self) -> bool {
+        let proved_at = self.proved_at.load(Ordering::Acquire);
+        proved_at > 0 && boot_millis().saturating_sub(proved_at) < (self.length / 2).as_millis() as u64
+    }
+
+    /// How long a create may take.
+    pub fn create_timeout(&self) -> Duration {
+        self.length / 4
+    }
+
+    /// Gives one sign of life.
+    pub async fn beat(&self, db: &Db, replica: ReplicaId, hostname: &str) -> Result<(), crate::store::Error> {
+        let sent_at = boot_millis();
+        let mut conn = db.conn().await?;
+        replicas::beat(&mut conn, replica, hostname, self.length.as_secs_f64()).await?;
+        self.proved_at.store(sent_at, Ordering::Release);
+        Ok(())
+    }
+
+    /// Gives signs of life until `stop`.
+    pub async fn keep(&self, db: &Db, replica: ReplicaId, hostname: &str, stop: CancellationToken) {
+        let every = self.length / 5;
+        while !stop.is_cancelled() {
+            let beat = tokio::time::timeout(self.length / 2, self.beat(db, replica, hostname)).await;
+            match beat {
+                Ok(Ok(())) => {}
+                Ok(Err(err)) => tracing::warn!(error = chain(&err), "could not give a sign of life"),
+                Err(_) => tracing::warn!("could not give a sign of life: the database does not answer"),
+            }
+            stop.run_until_cancelled(tokio::time::sleep(every)).await;
+        }
+    }
+}
+
+/// CLOCK_BOOTTIME, which, unlike the monotonic clock, goes on while the machine is suspended.
+fn boot_millis() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    // The clock cannot fail on Linux; 0 would mean that no lease ever holds, which is safe.
+    now.map(|it| it.as_millis() as u64 + 1).unwrap_or(0)
+}

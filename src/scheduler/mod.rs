@@ -1,0 +1,194 @@
+//! Claiming what fits under the cap, and creating what was claimed.
+//!
+//! A claim marks rows; what this replica has to create is then read from the rows. So a claim whose answer was lost, a job
+//! that was taken over from a dead replica and a job that was claimed a moment ago are created by the same lines.
+
+mod create;
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rand::RngExt;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    cluster::{Cluster, manifest::Defaults},
+    error::chain,
+    id::{JobId, ReplicaId},
+    lease::Lease,
+    store::{
+        Db, Error,
+        claims::{self, Claim},
+        replicas,
+        signals::Signals,
+    },
+};
+
+/// How soon to try again when another replica held the cap: a claim takes a few milliseconds.
+const BUSY: Duration = Duration::from_millis(15);
+/// How long a pass waits after the database failed it.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The most claimed jobs that wait in this process for Kubernetes to accept them, so that memory is bounded.
+const MOST_WAITING: usize = 10_000;
+
+/// Settings of the scheduler.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How long an idle queue's first job waits for the rest of its burst.
+    pub dispatch_delay: Duration,
+    /// How often to look for work that no signal told of.
+    pub period: Duration,
+    /// The most creates at a time.
+    pub concurrency: usize,
+}
+
+/// One replica's scheduler. Cheap to clone.
+#[derive(Clone)]
+pub struct Scheduler {
+    pub replica: ReplicaId,
+    pub instance: Arc<str>,
+    pub db: Arc<Db>,
+    pub cluster: Arc<Cluster>,
+    pub signals: Arc<Signals>,
+    pub lease: Arc<Lease>,
+    pub defaults: Arc<Defaults>,
+    pub config: Config,
+    pub creating: Arc<Creating>,
+}
+
+/// The creates of this process that are under way.
+#[derive(Default)]
+pub struct Creating {
+    jobs: Mutex<HashSet<JobId>>,
+    /// Jobs for which something was sent, and what became of it is not on record. They are never handed back.
+    doubtful: Mutex<HashSet<JobId>>,
+    /// Those of them that talk to Kubernetes, not those that wait for a better moment.
+    active: AtomicUsize,
+    tasks: TaskTracker,
+}
+
+/// What a pass leaves to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing, until something changes.
+    Rest,
+    /// Look again so soon.
+    Soon(Duration),
+}
+
+impl Scheduler {
+    /// Runs until `stop`; then lets the creates that are under way end, and hands back what was not begun.
+    pub async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let next = match self.tick(&stop).await {
+                Ok(next) => next,
+                Err(err) => {
+                    tracing::warn!(error = chain(&err), "a pass of claiming was cut short");
+                    Next::Soon(PAUSE)
+                }
+            };
+            let wait = match next {
+                Next::Rest => self.config.period.mul_f64(rand::rng().random_range(0.8..1.2)),
+                Next::Soon(wait) => wait,
+            };
+            tokio::select! {
+                () = self.signals.work(), if next == Next::Rest => {}
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        self.creating.tasks.close();
+        self.creating.tasks.wait().await;
+    }
+
+    /// One pass: what is due, what the dead left, what fits under the cap, and the creating of all that is ours.
+    pub async fn tick(&self, stop: &CancellationToken) -> Result<Next, Error> {
+        if !self.lease.holds() {
+            return Ok(Next::Rest);
+        }
+        let in_flight = self.creating.snapshot();
+        let active = self.creating.active.load(Ordering::Relaxed);
+        let room = self.config.concurrency.saturating_sub(active).min(MOST_WAITING.saturating_sub(in_flight.len()));
+        if room == 0 {
+            return Ok(Next::Soon(BUSY));
+        }
+        let room = i64::try_from(room).unwrap_or(i64::MAX);
+        let mut conn = self.db.conn().await?;
+        claims::promote(&mut conn, self.replica).await?;
+        let inherited = claims::take_over(&mut conn, self.replica, room).await?;
+        if inherited > 0 {
+            tracing::info!(jobs = inherited, "took over what a dead replica had claimed");
+            replicas::forget_dead(&mut conn).await?;
+        }
+        let delay = self.config.dispatch_delay.as_secs_f64();
+        let claim = claims::claim(&mut conn, self.replica, room, delay).await?;
+        for work in claims::mine(&mut conn, self.replica, &in_flight, room).await? {
+            self.spawn(work, stop.clone());
+        }
+        Ok(match claim {
+            Claim::Busy => Next::Soon(BUSY.mul_f64(rand::rng().random_range(0.5..1.5))),
+            Claim::Expired | Claim::Full => Next::Rest,
+            Claim::Claimed { gathering: true, .. } => Next::Soon(self.config.dispatch_delay.max(BUSY) / 4),
+            Claim::Claimed { jobs: 0, .. } => Next::Rest,
+            // More may fit: what was claimed leaves this pass's room behind.
+            Claim::Claimed { .. } => Next::Soon(Duration::ZERO),
+        })
+    }
+
+    fn spawn(&self, work: claims::Work, stop: CancellationToken) {
+        let id = work.job.id();
+        if !self.creating.begin(id) {
+            return;
+        }
+        let scheduler = self.clone();
+        self.creating.tasks.spawn(async move {
+            let _ending = Ending { creating: &scheduler.creating, id };
+            scheduler.create(work, stop).await;
+        });
+    }
+}
+
+impl Creating {
+    fn snapshot(&self) -> Vec<JobId> {
+        locked(&self.jobs).iter().copied().collect()
+    }
+
+    fn begin(&self, id: JobId) -> bool {
+        locked(&self.jobs).insert(id)
+    }
+
+    fn doubt(&self, id: JobId) {
+        locked(&self.doubtful).insert(id);
+    }
+
+    fn trust(&self, id: JobId) {
+        locked(&self.doubtful).remove(&id);
+    }
+
+    fn is_doubtful(&self, id: JobId) -> bool {
+        locked(&self.doubtful).contains(&id)
+    }
+}
+
+/// Sets of ids are whole after every statement, so a panic elsewhere leaves nothing half done in them.
+fn locked(set: &Mutex<HashSet<JobId>>) -> MutexGuard<'_, HashSet<JobId>> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Forgets a create when its task ends, even by a panic.
+struct Ending<'a> {
+    creating: &'a Creating,
+    id: JobId,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        locked(&self.creating.jobs).remove(&self.id);
+    }
+}

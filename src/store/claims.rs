@@ -1,0 +1,234 @@
+//! Claiming: taking slots for the best pending jobs, exactly as many as the cap has left.
+//!
+//! Why it is exact. The cap is a row. A claim locks it in a statement of its own, counts what holds a slot in a second
+//! statement, and claims what fits in a third, in one READ COMMITTED transaction: the count's snapshot is then younger
+//! than the lock, so it sees every claim that was committed before. Nothing else takes slots, and what frees them only
+//! makes the count smaller. Counted in the lock's own statement, or under REPEATABLE READ, the snapshot could be older
+//! than the lock, and two claimers could spend one slot. A counter was rejected for now: it can leak, and a count of
+//! 10,000 holders costs about a millisecond.
+//!
+//! The lock is tried, not waited for: one claimer at a time is enough, and the others look again when next woken.
+//!
+//! A claim only marks rows. What this replica has to create is then read from the rows ([`mine`]), so that a claim whose
+//! answer got lost, a take-over, and a claim that went well are one and the same to what follows.
+
+use sqlx::Connection;
+
+use crate::{
+    effects::{self, Effect},
+    id::{JobId, ReplicaId},
+    lifecycle::{Claimed, Edge, Pending, Scheduled},
+    spec::Spec,
+};
+
+use super::{
+    Conn, Error,
+    jobs::{Job, Row},
+};
+
+/// The most jobs one transaction claims: it bounds how long the cap stays locked, a few milliseconds.
+pub const CLAIM_BATCH: i64 = 100;
+/// The most scheduled jobs one statement makes pending.
+const PROMOTE_BATCH: i64 = 1000;
+
+/// How a pass of claiming ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Another replica is claiming.
+    Busy,
+    /// This replica's own heartbeat is too old for it to claim anything.
+    Expired,
+    /// Every slot is held.
+    Full,
+    /// So many jobs were claimed.
+    Claimed {
+        jobs: usize,
+        /// Whether slots are left, and jobs wait that may start as soon as their burst is complete.
+        gathering: bool,
+    },
+}
+
+/// Claims up to `most` of the best pending jobs, never more than the cap has slots left. A queue that was idle is first
+/// given `gather_secs` for a burst to arrive whole.
+pub async fn claim(conn: &mut Conn, replica: ReplicaId, most: i64, gather_secs: f64) -> Result<Claim, Error> {
+    const _: Edge<Pending, Claimed> = Edge::EXISTS;
+    let mut tx = conn.begin().await?;
+    let cap = sqlx::query_scalar!("select cap from longshore.limits where name = 'global' for update skip locked")
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some(cap) = cap else {
+        tx.rollback().await?;
+        return Ok(Claim::Busy);
+    };
+    let counted = sqlx::query!(
+        r#"select (select count(*) from longshore.jobs where state in ('starting', 'running', 'stopping')) as "held!",
+                  exists (select from longshore.replicas
+                           where id = $1 and heartbeat_at > clock_timestamp() - make_interval(secs => lease_secs)
+                  ) as "alive!""#,
+        replica.0
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let free = i64::from(cap) - counted.held;
+    if !counted.alive || free <= 0 {
+        tx.rollback().await?;
+        return Ok(if counted.alive { Claim::Full } else { Claim::Expired });
+    }
+    let most = most.min(free).min(CLAIM_BATCH);
+    let jobs = sqlx::query_file_scalar!("src/store/sql/claim_jobs.sql", replica.0, most, gather_secs)
+        .fetch_one(&mut *tx)
+        .await?;
+    let gathering = jobs < most
+        && sqlx::query_scalar!(r#"select exists (select from longshore.jobs where state = 'pending') as "it!""#)
+            .fetch_one(&mut *tx)
+            .await?;
+    effects::at(Effect::Claim, async { Ok::<_, Error>(tx.commit().await?) }).await?;
+    Ok(Claim::Claimed { jobs: usize::try_from(jobs).unwrap_or(0), gathering })
+}
+
+/// Takes over up to `most` claimed jobs of dead replicas, with their nonces: a create that the dead one sent is met, and
+/// recognised, by the survivor's own. Returns how many.
+pub async fn take_over(conn: &mut Conn, replica: ReplicaId, most: i64) -> Result<i64, Error> {
+    const _: Edge<Claimed, Claimed> = Edge::EXISTS;
+    effects::at(Effect::TakeOver, async {
+        Ok(sqlx::query_file_scalar!("src/store/sql/take_over_jobs.sql", replica.0, most).fetch_one(conn).await?)
+    })
+    .await
+}
+
+/// A job to be created, with what it is to do.
+pub struct Work {
+    pub job: Job<Claimed>,
+    /// Or why it cannot be read: a later version wrote it.
+    pub spec: Result<Spec, serde_json::Error>,
+    pub spec_hash: String,
+    /// Whether another replica claimed it, and may have sent something.
+    pub inherited: bool,
+}
+
+/// Up to `most` jobs that `replica` has claimed and not created, best first, except those `in_flight`.
+pub async fn mine(conn: &mut Conn, replica: ReplicaId, in_flight: &[JobId], most: i64) -> Result<Vec<Work>, Error> {
+    let in_flight: Vec<uuid::Uuid> = in_flight.iter().map(|it| it.0).collect();
+    let rows = sqlx::query!(
+        r#"select j.id, j.version, j.attempt, j.name, j.namespace, j.queue, j.state, j.nonce as "nonce!", j.replica,
+                  j.cancel_requested_at is not null as "cancel_requested!",
+                  extract(epoch from clock_timestamp() - j.claimed_at)::float8 as "held_secs!",
+                  s.spec, s.spec_hash, a.claimed_by is distinct from $1 as "inherited!"
+             from longshore.jobs j
+             join longshore.job_specs s on s.job_id = j.id
+             join longshore.attempts a on a.job_id = j.id and a.attempt = j.attempt
+            where j.replica = $1 and not j.id = any($2)
+            order by j.priority desc, j.seq
+            limit $3"#,
+        replica.0,
+        &in_flight,
+        most
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let claimed = Row {
+                id: row.id,
+                version: row.version,
+                attempt: row.attempt,
+                name: row.name,
+                namespace: row.namespace,
+                queue: row.queue,
+                state: row.state,
+                nonce: row.nonce,
+                replica: row.replica,
+                kube_uid: None,
+                reason: None,
+                message: None,
+                cancel_requested: row.cancel_requested,
+                held_secs: row.held_secs,
+            };
+            Ok(Work {
+                job: claimed.into_claimed()?,
+                spec: serde_json::from_value(row.spec),
+                spec_hash: row.spec_hash,
+                inherited: row.inherited,
+            })
+        })
+        .collect()
+}
+
+/// How giving a claim back ended.
+#[must_use]
+#[derive(Debug, PartialEq, Eq)]
+pub enum HandBack {
+    Done,
+    /// Someone else has the job by now.
+    Lost,
+}
+
+/// Proof that no request to create the Kubernetes Job of a claim was ever sent, by anyone.
+pub struct NeverSent(());
+
+impl Work {
+    /// For the one caller that sends the requests, before it sends the first. None for a job that was taken over.
+    pub fn never_sent(&self) -> Option<NeverSent> {
+        (!self.inherited).then_some(NeverSent(()))
+    }
+}
+
+/// Gives a claim back as if it had never been made: the job is pending again in its old place, and the attempt's number
+/// is free, which is safe only because nothing was ever sent under it.
+pub async fn hand_back(conn: &mut Conn, replica: ReplicaId, job: &Job<Claimed>, _: NeverSent) -> Result<HandBack, Error> {
+    const _: Edge<Claimed, Pending> = Edge::EXISTS;
+    let done = effects::at(Effect::HandBack, async {
+        Ok::<_, Error>(
+            sqlx::query_scalar!(
+                r#"with back as (
+                       update longshore.jobs
+                          set state = 'pending', version = version + 1, attempt = attempt - 1,
+                              replica = null, nonce = null, claimed_at = null
+                        where id = $1 and replica = $2 and attempt = $3
+                       returning id, attempt
+                   ), facts as (
+                       delete from longshore.attempts where (job_id, attempt) in (select id, attempt + 1 from back)
+                   ), told as (
+                       insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, message, replica)
+                       select id, attempt + 1, 'starting', 'pending', 'handed_back', 'the replica is stopping', $2 from back
+                   )
+                   select count(*) as "done!" from back"#,
+                job.id().0,
+                replica.0,
+                job.head().attempt
+            )
+            .fetch_one(conn)
+            .await?,
+        )
+    })
+    .await?;
+    Ok(if done == 1 { HandBack::Done } else { HandBack::Lost })
+}
+
+/// Makes scheduled jobs whose time has come pending; returns how many.
+pub async fn promote(conn: &mut Conn, replica: ReplicaId) -> Result<i64, Error> {
+    const _: Edge<Scheduled, Pending> = Edge::EXISTS;
+    effects::at(Effect::Promote, async {
+        Ok(sqlx::query_scalar!(
+            r#"with due as materialized (
+                   select id from longshore.jobs
+                    where state = 'scheduled' and run_at <= clock_timestamp()
+                    order by run_at limit $2
+                    for update skip locked
+               ), promoted as (
+                   update longshore.jobs set state = 'pending', version = version + 1
+                    where id = any(array(select id from due)) and state = 'scheduled'
+                   returning id, attempt
+               ), told as (
+                   insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, replica)
+                   select id, attempt, 'scheduled', 'pending', 'due', $1 from promoted
+               )
+               select count(*) as "promoted!" from promoted"#,
+            replica.0,
+            PROMOTE_BATCH
+        )
+        .fetch_one(conn)
+        .await?)
+    })
+    .await
+}

@@ -1,0 +1,288 @@
+//! Jobs that hold a slot, as rows, and the one statement that moves a single job along its lifecycle.
+
+use jiff_sqlx::ToSqlx;
+use uuid::Uuid;
+
+use crate::{
+    effects::{self, Effect},
+    id::{AttemptNo, JobId, KubeUid, Nonce, ReplicaId, kube_name},
+    lifecycle::{Claimed, Created, Ending, Facts, LeadsTo, Reason, Running, State, StateName, Stopping},
+};
+
+use super::{Conn, Error};
+
+/// A job that was in state `S` when its row was read. Only this room can make one, so holding one proves the reading.
+#[derive(Debug, Clone)]
+pub struct Job<S> {
+    head: Head,
+    state: S,
+}
+
+/// What every job has, whatever its state.
+#[derive(Debug, Clone)]
+pub struct Head {
+    pub id: JobId,
+    version: i64,
+    pub attempt: AttemptNo,
+    pub name: String,
+    pub namespace: String,
+    pub queue: String,
+    pub cancel_requested: bool,
+    /// How long ago the attempt took its slot, in seconds, by the database's clock.
+    pub held_secs: f64,
+}
+
+impl Head {
+    /// The name of the Kubernetes Job of its current attempt.
+    pub fn kube_name(&self) -> String {
+        kube_name(&self.name, self.id, self.attempt)
+    }
+}
+
+impl<S> Job<S> {
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub fn id(&self) -> JobId {
+        self.head.id
+    }
+
+    pub fn state(&self) -> &S {
+        &self.state
+    }
+}
+
+/// A job that holds a slot, in whichever state its row says.
+#[derive(Debug, Clone)]
+pub enum Holder {
+    Claimed(Job<Claimed>),
+    Created(Job<Created>),
+    Running(Job<Running>),
+    Stopping(Job<Stopping>),
+}
+
+impl Holder {
+    pub fn head(&self) -> &Head {
+        match self {
+            Self::Claimed(job) => &job.head,
+            Self::Created(job) => &job.head,
+            Self::Running(job) => &job.head,
+            Self::Stopping(job) => &job.head,
+        }
+    }
+
+    pub fn nonce(&self) -> Nonce {
+        match self {
+            Self::Claimed(job) => job.state.nonce,
+            Self::Created(job) => job.state.nonce,
+            Self::Running(job) => job.state.nonce,
+            Self::Stopping(job) => job.state.nonce,
+        }
+    }
+}
+
+/// How a move ended.
+#[must_use]
+#[derive(Debug)]
+pub enum Moved<To> {
+    Done(Job<To>),
+    /// Someone else moved the job first; read it again.
+    Lost,
+}
+
+/// Moves `job` along one edge, if its row has not moved since it was read.
+pub async fn advance<From, To>(
+    conn: &mut Conn,
+    by: ReplicaId,
+    job: Job<From>,
+    to: To,
+    facts: &Facts,
+) -> Result<Moved<To>, Error>
+where
+    From: LeadsTo<To>,
+    To: State,
+{
+    let columns = to.columns();
+    let effect = match To::NAME {
+        StateName::Starting => Effect::RecordCreated,
+        StateName::Running => Effect::RecordRunning,
+        StateName::Stopping => Effect::RecordStopping,
+        _ => Effect::RecordEnding,
+    };
+    let version = effects::at(effect, async {
+        let row = sqlx::query_file!(
+            "src/store/sql/advance_job.sql",
+            job.head.id.0,
+            job.head.version,
+            From::NAME.name(),
+            To::NAME.name(),
+            columns.replica.map(|it| it.0),
+            columns.nonce.map(|it| it.0),
+            columns.uid.map(|it| it.0.as_str()),
+            columns.ending.map(|it| it.reason.name()),
+            columns.ending.map(|it| it.message.as_str()),
+            columns.uid.map(|_| job.head.kube_name()),
+            facts.node.as_deref(),
+            facts.pod.as_deref(),
+            facts.exit_code,
+            facts.started_at.map(|it| it.to_sqlx()) as _,
+            by.0,
+        )
+        .fetch_optional(conn)
+        .await?;
+        Ok::<_, Error>(row.map(|row| row.version))
+    })
+    .await?;
+    Ok(match version {
+        Some(version) => Moved::Done(Job { head: Head { version, ..job.head }, state: to }),
+        None => Moved::Lost,
+    })
+}
+
+/// Every job that holds a slot, in the order of their ids.
+pub async fn holding(conn: &mut Conn) -> Result<Vec<Holder>, Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select id, version, attempt, name, namespace, queue, state, nonce as "nonce!", replica, kube_uid, reason, message,
+                  cancel_requested_at is not null as "cancel_requested!",
+                  extract(epoch from clock_timestamp() - claimed_at)::float8 as "held_secs!"
+             from longshore.jobs
+            where state in ('starting', 'running', 'stopping')
+            order by id"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(readable(rows))
+}
+
+/// Those of `ids`, and of the jobs whose cancelling is asked for, that hold a slot.
+pub async fn holding_among(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Holder>, Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|it| it.0).collect();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select id, version, attempt, name, namespace, queue, state, nonce as "nonce!", replica, kube_uid, reason, message,
+                  cancel_requested_at is not null as "cancel_requested!",
+                  extract(epoch from clock_timestamp() - claimed_at)::float8 as "held_secs!"
+             from longshore.jobs
+            where id in (select unnest($1::uuid[])
+                         union
+                         select id from longshore.jobs
+                          where cancel_requested_at is not null and state in ('starting', 'running'))
+              and state in ('starting', 'running', 'stopping')
+            order by id"#,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(readable(rows))
+}
+
+/// Leaves out rows that this version cannot read, loudly: one of them must not stop the passes over all others.
+fn readable(rows: Vec<Row>) -> Vec<Holder> {
+    let mut holders = Vec::with_capacity(rows.len());
+    for row in rows {
+        match row.into_holder() {
+            Ok(holder) => holders.push(holder),
+            Err(err) => tracing::error!(error = %err, "left a job alone"),
+        }
+    }
+    holders
+}
+
+/// What is on record of an attempt, for a Kubernetes Job that no holder accounts for.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub job: JobId,
+    pub attempt: AttemptNo,
+    pub nonce: Nonce,
+    /// Whether the job is still at this attempt and holds its slot.
+    pub current: bool,
+    /// How long ago its outcome was recorded, in seconds, by the database's clock.
+    pub finished_secs: Option<f64>,
+}
+
+/// The records of every attempt of `ids`.
+pub async fn records(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Record>, Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|it| it.0).collect();
+    let rows = sqlx::query!(
+        r#"select a.job_id, a.attempt, a.nonce,
+                  a.attempt = j.attempt and j.state in ('starting', 'running', 'stopping') as "current!",
+                  extract(epoch from clock_timestamp() - a.finished_at)::float8 as finished_secs
+             from longshore.attempts a join longshore.jobs j on j.id = a.job_id
+            where a.job_id = any($1)"#,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Record {
+            job: JobId(row.job_id),
+            attempt: row.attempt,
+            nonce: Nonce(row.nonce),
+            current: row.current,
+            finished_secs: row.finished_secs,
+        })
+        .collect())
+}
+
+/// A holder's row as it is stored.
+pub(super) struct Row {
+    pub id: Uuid,
+    pub version: i64,
+    pub attempt: i32,
+    pub name: String,
+    pub namespace: String,
+    pub queue: String,
+    pub state: String,
+    pub nonce: Uuid,
+    pub replica: Option<Uuid>,
+    pub kube_uid: Option<String>,
+    pub reason: Option<String>,
+    pub message: Option<String>,
+    pub cancel_requested: bool,
+    pub held_secs: f64,
+}
+
+impl Row {
+    fn into_holder(self) -> Result<Holder, Error> {
+        let nonce = Nonce(self.nonce);
+        let head = Head {
+            id: JobId(self.id),
+            version: self.version,
+            attempt: self.attempt,
+            name: self.name,
+            namespace: self.namespace,
+            queue: self.queue,
+            cancel_requested: self.cancel_requested,
+            held_secs: self.held_secs,
+        };
+        let unknown = |what: String| Error::Unknown { table: "jobs", what: format!("{} of {}", what, self.id) };
+        match (StateName::from_name(&self.state), self.replica, self.kube_uid.map(KubeUid)) {
+            (Some(StateName::Starting), Some(replica), _) => {
+                Ok(Holder::Claimed(Job { head, state: Claimed { replica: ReplicaId(replica), nonce } }))
+            }
+            (Some(StateName::Starting), None, Some(uid)) => {
+                Ok(Holder::Created(Job { head, state: Created { nonce, uid } }))
+            }
+            (Some(StateName::Running), _, Some(uid)) => Ok(Holder::Running(Job { head, state: Running { nonce, uid } })),
+            (Some(StateName::Stopping), _, Some(uid)) => {
+                let name = self.reason.unwrap_or_default();
+                let reason = Reason::from_name(&name).ok_or_else(|| unknown(format!("reason {name:?}")))?;
+                let ending = Ending::new(reason, self.message.unwrap_or_default());
+                Ok(Holder::Stopping(Job { head, state: Stopping { nonce, uid, ending } }))
+            }
+            _ => Err(unknown(format!("state {:?}", self.state))),
+        }
+    }
+
+    /// For statements that return claimed rows only.
+    pub(super) fn into_claimed(self) -> Result<Job<Claimed>, Error> {
+        let id = self.id;
+        match self.into_holder()? {
+            Holder::Claimed(job) => Ok(job),
+            _ => Err(Error::Unknown { table: "jobs", what: format!("a state that is not claimed of {id}") }),
+        }
+    }
+}

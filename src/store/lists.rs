@@ -1,0 +1,247 @@
+//! What the API shows: jobs, their order, their attempts and their events. Reads only, each bounded by a limit.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    id::JobId,
+    lifecycle::StateName,
+};
+
+use super::{Conn, Error, submit::POSITION_LIMIT};
+
+/// A job that waits or holds a slot, in a list.
+#[derive(Debug)]
+pub struct Listed {
+    pub id: JobId,
+    pub seq: i64,
+    pub name: String,
+    pub queue: String,
+    pub namespace: String,
+    pub priority: i32,
+    pub state: String,
+    pub created_at: Timestamp,
+    pub claimed_at: Option<Timestamp>,
+}
+
+/// Pending jobs in the order in which they will start, after the one at (`priority`, `seq`) if given.
+pub async fn pending(conn: &mut Conn, after: Option<(i32, i64)>, limit: i64) -> Result<Vec<Listed>, Error> {
+    let (priority, seq) = after.unzip();
+    // The same walk as the claim's: each queue's head, merged. Rows after the cursor are two ranges of the index.
+    let rows = sqlx::query!(
+        r#"select head.*
+             from longshore.queues q
+             cross join lateral (
+                 (select id, seq, name, queue, namespace, priority, state, created_at, claimed_at
+                    from longshore.jobs
+                   where queue = q.name and state = 'pending' and priority = $1 and seq > $2
+                   order by seq limit $3)
+                 union all
+                 (select id, seq, name, queue, namespace, priority, state, created_at, claimed_at
+                    from longshore.jobs
+                   where queue = q.name and state = 'pending' and priority < coalesce($1::bigint, 2147483648)
+                   order by priority desc, seq limit $3)
+             ) head
+            order by head.priority desc, head.seq
+            limit $3"#,
+        priority,
+        seq,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            Some(Listed {
+                id: JobId(row.id?),
+                seq: row.seq?,
+                name: row.name?,
+                queue: row.queue?,
+                namespace: row.namespace?,
+                priority: row.priority?,
+                state: row.state?,
+                created_at: row.created_at?.to_jiff(),
+                claimed_at: row.claimed_at.map(|it| it.to_jiff()),
+            })
+        })
+        .collect())
+}
+
+/// What holds a slot, longest first.
+pub async fn holding(conn: &mut Conn, limit: i64) -> Result<Vec<Listed>, Error> {
+    let rows = sqlx::query!(
+        "select id, seq, name, queue, namespace, priority, state, created_at, claimed_at
+           from longshore.jobs
+          where state in ('starting', 'running', 'stopping')
+          order by claimed_at, priority desc, seq
+          limit $1",
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Listed {
+            id: JobId(row.id),
+            seq: row.seq,
+            name: row.name,
+            queue: row.queue,
+            namespace: row.namespace,
+            priority: row.priority,
+            state: row.state,
+            created_at: row.created_at.to_jiff(),
+            claimed_at: row.claimed_at.map(|it| it.to_jiff()),
+        })
+        .collect())
+}
+
+/// Which jobs a list is to show. What is `None` does not narrow it.
+#[derive(Debug, Default)]
+pub struct Filter {
+    pub state: Option<StateName>,
+    pub queue: Option<String>,
+    pub name: Option<String>,
+}
+
+/// A job as it is shown.
+#[derive(Debug)]
+pub struct JobRow {
+    pub id: Uuid,
+    pub seq: i64,
+    pub name: String,
+    pub queue: String,
+    pub namespace: String,
+    pub priority: i32,
+    pub state: String,
+    pub attempt: i32,
+    pub reason: Option<String>,
+    pub message: Option<String>,
+    pub cancel_requested_at: Option<jiff_sqlx::Timestamp>,
+    pub run_at: Option<jiff_sqlx::Timestamp>,
+    pub created_at: jiff_sqlx::Timestamp,
+    pub claimed_at: Option<jiff_sqlx::Timestamp>,
+    pub started_at: Option<jiff_sqlx::Timestamp>,
+    pub finished_at: Option<jiff_sqlx::Timestamp>,
+    pub spec: serde_json::Value,
+}
+
+/// Jobs that pass `filter`, newest first, older than `before` if given.
+pub async fn list(conn: &mut Conn, filter: &Filter, before: Option<JobId>, limit: i64) -> Result<Vec<JobRow>, Error> {
+    Ok(sqlx::query_as!(
+        JobRow,
+        "select j.id, j.seq, j.name, j.queue, j.namespace, j.priority, j.state, j.attempt, j.reason, j.message,
+                j.cancel_requested_at, j.run_at, j.created_at, j.claimed_at, j.started_at, j.finished_at, s.spec
+           from longshore.jobs j join longshore.job_specs s on s.job_id = j.id
+          where ($1::text is null or j.state = $1) and ($2::text is null or j.queue = $2)
+            and ($3::text is null or j.name = $3) and ($4::uuid is null or j.id < $4)
+          order by j.id desc
+          limit $5",
+        filter.state.map(StateName::name),
+        filter.queue.as_deref(),
+        filter.name.as_deref(),
+        before.map(|it| it.0),
+        limit
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// One job.
+pub async fn get(conn: &mut Conn, id: JobId) -> Result<Option<JobRow>, Error> {
+    Ok(sqlx::query_as!(
+        JobRow,
+        "select j.id, j.seq, j.name, j.queue, j.namespace, j.priority, j.state, j.attempt, j.reason, j.message,
+                j.cancel_requested_at, j.run_at, j.created_at, j.claimed_at, j.started_at, j.finished_at, s.spec
+           from longshore.jobs j join longshore.job_specs s on s.job_id = j.id
+          where j.id = $1",
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// How many jobs would start before the pending one at (`priority`, `seq`), up to [`POSITION_LIMIT`].
+pub async fn position(conn: &mut Conn, priority: i32, seq: i64) -> Result<i64, Error> {
+    let ahead = sqlx::query_scalar!(
+        r#"select count(*) as "ahead!"
+             from (select
+                     from longshore.queues q
+                     cross join lateral (
+                         (select from longshore.jobs
+                           where queue = q.name and state = 'pending' and priority > $1 limit $3)
+                         union all
+                         (select from longshore.jobs
+                           where queue = q.name and state = 'pending' and priority = $1 and seq < $2 limit $3)
+                     ) ahead
+                    limit $3) ahead"#,
+        priority,
+        seq,
+        POSITION_LIMIT
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(ahead)
+}
+
+/// One attempt of a job, as it is shown.
+#[derive(Debug)]
+pub struct AttemptRow {
+    pub attempt: i32,
+    pub kube_name: Option<String>,
+    pub kube_uid: Option<String>,
+    pub node: Option<String>,
+    pub pod: Option<String>,
+    pub exit_code: Option<i32>,
+    pub reason: Option<String>,
+    pub message: Option<String>,
+    pub claimed_at: jiff_sqlx::Timestamp,
+    pub created_at: Option<jiff_sqlx::Timestamp>,
+    pub started_at: Option<jiff_sqlx::Timestamp>,
+    pub finished_at: Option<jiff_sqlx::Timestamp>,
+}
+
+/// The attempts of a job, first to last.
+pub async fn attempts(conn: &mut Conn, id: JobId) -> Result<Vec<AttemptRow>, Error> {
+    Ok(sqlx::query_as!(
+        AttemptRow,
+        "select attempt, kube_name, kube_uid, node, pod, exit_code, reason, message,
+                claimed_at, created_at, started_at, finished_at
+           from longshore.attempts where job_id = $1 order by attempt",
+        id.0
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// One line of a job's history, as it is shown.
+#[derive(Debug)]
+pub struct EventRow {
+    pub id: i64,
+    pub at: jiff_sqlx::Timestamp,
+    pub attempt: i32,
+    pub from_state: Option<String>,
+    pub to_state: String,
+    pub reason: Option<String>,
+    pub message: Option<String>,
+    pub replica: Option<Uuid>,
+}
+
+/// The first `limit` lines of a job's history after event `after`, in the order in which they happened.
+pub async fn events(conn: &mut Conn, id: JobId, after: i64, limit: i64) -> Result<Vec<EventRow>, Error> {
+    Ok(sqlx::query_as!(
+        EventRow,
+        "select id, at, attempt, from_state, to_state, reason, message, replica
+           from longshore.job_events where job_id = $1 and id > $2 order by id limit $3",
+        id.0,
+        after,
+        limit
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// The state of a job, if there is such a job.
+pub async fn state(conn: &mut Conn, id: JobId) -> Result<Option<String>, Error> {
+    Ok(sqlx::query_scalar!("select state from longshore.jobs where id = $1", id.0).fetch_optional(conn).await?)
+}

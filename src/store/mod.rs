@@ -1,0 +1,161 @@
+//! Everything that is kept, in Postgres. The only room that speaks SQL.
+//!
+//! Every function takes the connection as its first parameter and nobody but [`Db`] has the pool, so that no statement
+//! can slip out of the transaction it belongs to.
+
+pub mod claims;
+pub mod intents;
+pub mod jobs;
+pub mod limits;
+pub mod lists;
+pub mod migrate;
+pub mod replicas;
+pub mod signals;
+pub mod submit;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use sqlx::{
+    PgPool,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::effects::LostAnswer;
+
+pub type Conn = sqlx::PgConnection;
+
+/// How long a caller waits for a connection. Longer than a burst takes to pass, shorter than a client's patience.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long callers are refused at once after the database was found away, so that they do not queue up behind it.
+const AWAY_PAUSE_MILLIS: u64 = 500;
+/// No statement of ours takes longer unless something is wrong; then its locks are to be given back.
+const STATEMENT_TIMEOUT: &str = "15s";
+/// Shorter than the statement's, so that an operator's LOCK TABLE is named as the cause.
+const LOCK_TIMEOUT: &str = "5s";
+
+/// The database: a pool of connections that refuses at once while it is known to be away.
+pub struct Db {
+    pool: PgPool,
+    options: PgConnectOptions,
+    started: Instant,
+    /// Milliseconds since `started` until which callers are refused.
+    refuse_until: AtomicU64,
+}
+
+impl Db {
+    /// Prepares the pool; connects when first used. `connections` is the most it opens.
+    pub fn new(url: &str, connections: u32) -> Result<Self, Error> {
+        let options: PgConnectOptions = url.parse().map_err(Error::Url)?;
+        let options = options.application_name("longshore").options([
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("lock_timeout", LOCK_TIMEOUT),
+            ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options.clone());
+        Ok(Self { pool, options, started: Instant::now(), refuse_until: AtomicU64::new(0) })
+    }
+
+    /// A connection, or at once [`Error::Away`] while the database is known to be away.
+    pub async fn conn(&self) -> Result<PoolConnection<sqlx::Postgres>, Error> {
+        let now = self.started.elapsed().as_millis() as u64;
+        if now < self.refuse_until.load(Ordering::Relaxed) {
+            return Err(Error::Away(sqlx::Error::PoolTimedOut));
+        }
+        // The pool retries a refused connection until its own time-out; asking once first tells in milliseconds.
+        if self.pool.num_idle() == 0 && self.pool.size() == 0 {
+            self.probe().await?;
+        }
+        self.pool.acquire().await.map_err(|err| self.found_away(err))
+    }
+
+    /// A connection of its own, outside the pool, without the statement time-out: for LISTEN and migrations.
+    pub async fn direct(&self) -> Result<Conn, Error> {
+        use sqlx::ConnectOptions;
+        let options = self.options.clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+        tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect())
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .map_err(Error::Away)
+    }
+
+    /// Ends when every connection has been given back.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn probe(&self) -> Result<(), Error> {
+        use sqlx::{ConnectOptions, Connection};
+        let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, self.options.clone().connect()).await;
+        let conn = answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|err| self.found_away(err))?;
+        conn.close().await.map_err(|err| self.found_away(err))
+    }
+
+    fn found_away(&self, err: sqlx::Error) -> Error {
+        let until = self.started.elapsed().as_millis() as u64 + AWAY_PAUSE_MILLIS;
+        self.refuse_until.store(until, Ordering::Relaxed);
+        Error::Away(err)
+    }
+}
+
+/// Whether the database answers and can be written to.
+pub async fn ping(conn: &mut Conn) -> Result<(), Error> {
+    let read_only = sqlx::query_scalar!("select pg_is_in_recovery() as \"read_only!\"").fetch_one(conn).await?;
+    if read_only { Err(Error::ReadOnly) } else { Ok(()) }
+}
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the database URL is not valid")]
+    Url(#[source] sqlx::Error),
+    /// It could not be reached: nothing was done.
+    #[error("the database is away")]
+    Away(#[source] sqlx::Error),
+    /// It was reached, and the connection broke before it answered: what was asked may have been done.
+    #[error("the database did not answer")]
+    NoAnswer(#[source] sqlx::Error),
+    #[error("the database is read-only: it is a standby, or was demoted")]
+    ReadOnly,
+    /// It is busy with something else that holds what we need, or refused for the moment: nothing was done.
+    #[error("the database refused for the moment")]
+    Busy(#[source] sqlx::Error),
+    #[error("a row of longshore.{table} says {what}, which this version does not know")]
+    Unknown { table: &'static str, what: String },
+    #[error("the schema could not be brought up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("a statement failed")]
+    Statement(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(err: sqlx::Error) -> Self {
+        use sqlx::Error as E;
+        match &err {
+            E::Io(_) | E::Protocol(_) | E::WorkerCrashed | E::PoolClosed => Self::NoAnswer(err),
+            E::PoolTimedOut | E::Tls(_) => Self::Away(err),
+            E::Database(db) => match db.code().as_deref() {
+                // Read-only transaction: a demoted primary.
+                Some("25006") => Self::ReadOnly,
+                // Deadlock, serialization failure, lock or statement time-out, disk full, too many connections.
+                Some("40P01" | "40001" | "55P03" | "57014" | "53100" | "53200" | "53300") => Self::Busy(err),
+                // The server is going away, or coming up; the backend was ended.
+                Some("57P01" | "57P02" | "57P03" | "57P05") => Self::NoAnswer(err),
+                _ => Self::Statement(err),
+            },
+            _ => Self::Statement(err),
+        }
+    }
+}
+
+impl LostAnswer for Error {
+    fn lost_answer() -> Self {
+        Self::NoAnswer(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()))
+    }
+}

@@ -1,0 +1,48 @@
+-- Claims the best pending jobs, for a caller that holds the cap's lock and knows how many slots are free.
+--
+-- Index: jobs_pending, whose order is the claim's. Each queue gives its best $2 from the head of its own stretch, and the
+-- best $2 of those are taken; a cap of a queue will narrow the limit of its stretch and nothing else. A queue that was
+-- idle lets a burst arrive whole: none of its jobs is taken until one of them has waited for $3 seconds (the probe looks
+-- at the head only, so that no stream of arrivals can hold it up). A row that someone has locked is left for next time.
+with best as (
+    select head.id
+    from longshore.queues q
+    cross join lateral (
+        select id, priority, seq
+        from longshore.jobs
+        where queue = q.name and state = 'pending'
+        order by priority desc, seq
+        limit $2
+    ) head
+    where exists (
+        select from (
+            select created_at
+            from longshore.jobs
+            where queue = q.name and state = 'pending'
+            order by priority desc, seq
+            limit 1000
+        ) waiting
+        where waiting.created_at <= clock_timestamp() - make_interval(secs => $3)
+    )
+    order by head.priority desc, head.seq
+    limit $2
+), pick as materialized (
+    select id
+    from longshore.jobs
+    where id = any(array(select id from best)) and state = 'pending'
+    order by id
+    for update skip locked
+), claimed as (
+    update longshore.jobs
+    set state = 'starting', version = version + 1, attempt = attempt + 1,
+        replica = $1, nonce = gen_random_uuid(), claimed_at = clock_timestamp()
+    where id = any(array(select id from pick)) and state = 'pending'
+    returning id, attempt, nonce, claimed_at, priority, seq
+), facts as (
+    insert into longshore.attempts (job_id, attempt, nonce, claimed_at, claimed_by)
+    select id, attempt, nonce, claimed_at, $1 from claimed
+), told as (
+    insert into longshore.job_events (job_id, attempt, from_state, to_state, replica)
+    select id, attempt, 'pending', 'starting', $1 from claimed order by priority desc, seq
+)
+select count(*) as "claimed!" from claimed

@@ -1,0 +1,37 @@
+-- Accepts one job: its row, what it is to do, and the event that tells it. Nothing comes back when its queue does not
+-- exist yet, or its idempotency key has been used. The position is counted in the snapshot before the insertion, so
+-- every pending job of equal priority that it sees came first; up to $13. Index: jobs_pending.
+with key as (
+    insert into longshore.idempotency_keys (key, job_id, request_hash)
+    select $10, $1, $11 where $10::text is not null
+    on conflict (key) do nothing
+    returning key
+), job as (
+    insert into longshore.jobs (id, priority, queue, name, namespace, run_at, state)
+    select $1, $2, q.name, $4, $5, due.run_at,
+           case when due.run_at > clock_timestamp() then 'scheduled' else 'pending' end
+    from longshore.queues q,
+         (select coalesce($6::timestamptz, clock_timestamp() + make_interval(secs => $7)) as run_at) due
+    where q.name = $3 and ($10::text is null or exists (select from key))
+    returning id, state
+), spec as (
+    insert into longshore.job_specs (job_id, spec, spec_hash)
+    select id, $8, $9 from job
+), told as (
+    insert into longshore.job_events (job_id, attempt, from_state, to_state, replica)
+    select id, 0, null, state, $12 from job
+)
+select state, (
+    select count(*)
+    from (
+        select
+        from longshore.queues q
+        cross join lateral (
+            select from longshore.jobs
+            where queue = q.name and state = 'pending' and priority >= $2
+            limit $13
+        ) ahead
+        limit $13
+    ) ahead
+) as "position!"
+from job
