@@ -1,18 +1,32 @@
 //! Longshore queues Kubernetes Jobs in Postgres and creates them by priority under an exact cap.
 //!
 //! Read in this order: the words ([`id`], [`lifecycle`], [`spec`]), the two rooms that touch the world ([`store`],
-//! [`cluster`]), the movers between them, and [`run`], which puts them together. `ARCHITECTURE.md` has the map.
+//! [`cluster`]), the movers between them ([`api`], [`scheduler`], [`reconcile`]), and [`run`], which puts a replica
+//! together. `ARCHITECTURE.md` has the map.
 
+// Words: no I/O, no async.
 pub mod effects;
 pub mod error;
 pub mod id;
 pub mod lifecycle;
 pub mod spec;
 
+// The two rooms that touch the world. They never see each other.
 pub mod cluster;
 pub mod store;
 
+// Movers: from one to the other.
 pub mod api;
 pub mod lease;
 pub mod reconcile;
 pub mod scheduler;
+
+// What a replica is put together from, and with.
+pub mod commands;
+pub mod config;
+pub mod embedded;
+pub mod run;
+pub mod telemetry;
+
+pub mod client;
+pub mod sim;

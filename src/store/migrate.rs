@@ -25,3 +25,12 @@ pub async fn run(db: &Db) -> Result<(), Error> {
 pub fn target() -> i64 {
     MIGRATIONS.iter().map(|it| it.version).max().unwrap_or(0)
 }
+
+/// Creates the database that `url` names on its server, where it is missing. For servers of our own.
+pub async fn create_database(url: &str) -> Result<(), Error> {
+    use sqlx::migrate::MigrateDatabase;
+    if !sqlx::Postgres::database_exists(url).await? {
+        sqlx::Postgres::create_database(url).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! The composition root: one replica, put together from its parts, started and stopped.
+
+use std::{collections::HashSet, net::{IpAddr, Ipv4Addr, SocketAddr}, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use kube::Client;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    api::{self, Api},
+    cluster::{Cluster, manifest::Defaults, view::View},
+    config,
+    error::chain,
+    id::ReplicaId,
+    lease::Lease,
+    reconcile::{self, Peers, Reconciler},
+    scheduler::{self, Creating, Scheduler},
+    store::{self, Db, limits, migrate, replicas, signals::Signals},
+};
+
+/// Connections of the loops alone, which requests can never take away from them: two for the scheduler and its creates,
+/// one each for the reconciler, the heartbeat, NOTIFY and LISTEN, and two to spare.
+const LOOP_CONNECTIONS: u32 = 8;
+/// How soon to try again to reach a database that is away when a replica starts.
+const START_RETRY: Duration = Duration::from_secs(1);
+/// How long a loop that panicked rests before it is started again.
+const PANIC_PAUSE: Duration = Duration::from_secs(1);
+
+/// A running replica.
+pub struct Replica {
+    pub id: ReplicaId,
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    done: JoinHandle<()>,
+}
+
+impl Replica {
+    /// Starts a replica: brings the schema up to date, writes the cap if one was given, and begins to serve and to work.
+    /// Waits for a database that is away, until `stop`.
+    pub async fn start(
+        config: &config::Replica,
+        database_url: &str,
+        client: Client,
+        stop: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let id = ReplicaId::new();
+        let db = Arc::new(Db::new(database_url, LOOP_CONNECTIONS)?);
+        let instance: Arc<str> = prepare(&db, config, &stop).await?.into();
+        let host = config.host.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let listener = TcpListener::bind((host, config.port))
+            .await
+            .with_context(|| format!("cannot listen on {host}:{}", config.port))?;
+        let address = listener.local_addr()?;
+        let parts = Parts {
+            id,
+            instance,
+            cluster: Arc::new(Cluster::new(client, config.namespace.clone(), config.kube_qps)),
+            view: Arc::new(View::default()),
+            signals: Signals::new(),
+            lease: Lease::new(config.lease),
+            defaults: Arc::new(Defaults {
+                image: config.default_image.clone(),
+                image_pull_policy: config.image_pull_policy.name().to_owned(),
+            }),
+            requests_db: Arc::new(Db::new(database_url, config.database_connections)?),
+            db,
+            creating: Arc::default(),
+            config: config.clone(),
+        };
+        let hostname = nix::unistd::gethostname().ok().and_then(|it| it.into_string().ok()).unwrap_or_default();
+        parts.lease.beat(&parts.db, id, &hostname).await.context("cannot register this replica")?;
+        tracing::info!(replica = %id, %address, instance = &*parts.instance, "ready");
+        let done = tokio::spawn(parts.run(listener, hostname, stop.clone()));
+        Ok(Self { id, address, stop, done })
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.stopped().await;
+    }
+
+    /// Ends when it has stopped.
+    pub async fn stopped(self) {
+        if let Err(err) = self.done.await
+            && err.is_panic()
+        {
+            tracing::error!("a replica ended by a panic");
+        }
+    }
+}
+
+/// Migrates, writes the cap, and reads the installation's name.
+async fn prepare(db: &Db, config: &config::Replica, stop: &CancellationToken) -> anyhow::Result<String> {
+    loop {
+        let prepared = async {
+            migrate::run(db).await?;
+            let mut conn = db.conn().await?;
+            if let Some(cap) = config.max_concurrency {
+                limits::set_cap_from_flag(&mut conn, cap).await?;
+            }
+            limits::instance(&mut conn).await
+        };
+        match prepared.await {
+            Ok(instance) => return Ok(instance),
+            Err(err @ (store::Error::Away(_) | store::Error::NoAnswer(_) | store::Error::Busy(_) | store::Error::ReadOnly)) => {
+                tracing::warn!(error = chain(&err), "waiting for the database");
+                if stop.run_until_cancelled(tokio::time::sleep(START_RETRY)).await.is_none() {
+                    anyhow::bail!("stopped while waiting for the database");
+                }
+            }
+            Err(err) => return Err(err).context("cannot prepare the database"),
+        }
+    }
+}
+
+/// Everything a replica is made of.
+struct Parts {
+    id: ReplicaId,
+    instance: Arc<str>,
+    db: Arc<Db>,
+    requests_db: Arc<Db>,
+    cluster: Arc<Cluster>,
+    view: Arc<View>,
+    signals: Arc<Signals>,
+    lease: Arc<Lease>,
+    defaults: Arc<Defaults>,
+    creating: Arc<Creating>,
+    config: config::Replica,
+}
+
+impl Parts {
+    /// Runs everything until `stop`, then drains: requests under way are answered, creates under way are finished, claims
+    /// under which nothing was sent are handed back; and heartbeats go on until all of that is done.
+    async fn run(self, listener: TcpListener, hostname: String, stop: CancellationToken) {
+        let parts = Arc::new(self);
+        let loops = TaskTracker::new();
+        let until_drained = CancellationToken::new();
+        let spawn = |name, make: Box<dyn Fn(&Parts) -> Work + Send + Sync>, stop: &CancellationToken| {
+            loops.spawn(keep_going(parts.clone(), name, make, stop.clone()))
+        };
+        let heart = until_drained.clone();
+        let heart = tokio::spawn(keep_going(
+            parts.clone(),
+            "heartbeat",
+            Box::new(move |it: &Parts| {
+                let (lease, db, id, name, stop) = (it.lease.clone(), it.db.clone(), it.id, hostname.clone(), heart.clone());
+                Box::pin(async move { lease.keep(&db, id, &name, stop).await })
+            }),
+            until_drained.clone(),
+        ));
+        let token = stop.clone();
+        spawn("scheduler", Box::new(move |it| Box::pin(it.scheduler().run(token.clone()))), &stop);
+        let token = stop.clone();
+        spawn("reconciler", Box::new(move |it| Box::pin(it.reconciler().run(token.clone()))), &stop);
+        let token = stop.clone();
+        let watch = move |it: &Parts| -> Work {
+            let (view, cluster, instance, stop) = (it.view.clone(), it.cluster.clone(), it.instance.clone(), token.clone());
+            Box::pin(async move { view.follow(&cluster, &instance, stop).await })
+        };
+        spawn("watches", Box::new(watch), &stop);
+        let token = stop.clone();
+        let hear = move |it: &Parts| -> Work {
+            let (signals, db, stop) = (it.signals.clone(), it.db.clone(), token.clone());
+            Box::pin(async move { signals.hear_others(&db, stop).await })
+        };
+        spawn("listener", Box::new(hear), &stop);
+        let token = until_drained.clone();
+        let send = move |it: &Parts| -> Work {
+            let (signals, db, stop) = (it.signals.clone(), it.db.clone(), token.clone());
+            Box::pin(async move { signals.send_to_others(&db, stop).await })
+        };
+        let sender = tokio::spawn(keep_going(parts.clone(), "notifier", Box::new(send), until_drained.clone()));
+
+        parts.serve(listener, &stop).await;
+        loops.close();
+        if tokio::time::timeout(parts.config.drain_timeout, loops.wait()).await.is_err() {
+            tracing::warn!("stopped before everything under way was finished; the other replicas will see to it");
+        }
+        until_drained.cancel();
+        let _ = tokio::join!(heart, sender);
+        parts.leave().await;
+    }
+
+    async fn serve(&self, listener: TcpListener, stop: &CancellationToken) {
+        let api = Api {
+            replica: self.id,
+            db: self.requests_db.clone(),
+            cluster: self.cluster.clone(),
+            signals: self.signals.clone(),
+            defaults: self.defaults.clone(),
+            stop: stop.clone(),
+        };
+        let serving = axum::serve(listener, api::router(Arc::new(api))).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let abandoned = async {
+            stop.cancelled().await;
+            tokio::time::sleep(self.config.drain_timeout).await;
+        };
+        tokio::select! {
+            served = serving => {
+                if let Err(err) = served {
+                    tracing::error!(error = chain(&err), "no longer serving requests");
+                }
+            }
+            () = abandoned => tracing::warn!("some requests were not finished in time"),
+        }
+    }
+
+    async fn leave(&self) {
+        let left = async {
+            let mut conn = self.db.conn().await?;
+            replicas::leave(&mut conn, self.id).await
+        };
+        match left.await {
+            Ok(()) => tracing::info!(replica = %self.id, "stopped"),
+            Err(err) => tracing::warn!(error = chain(&err), "stopped without saying goodbye; the lease will run out"),
+        }
+        self.requests_db.close().await;
+        self.db.close().await;
+    }
+
+    fn scheduler(&self) -> Scheduler {
+        Scheduler {
+            replica: self.id,
+            instance: self.instance.clone(),
+            db: self.db.clone(),
+            cluster: self.cluster.clone(),
+            signals: self.signals.clone(),
+            lease: self.lease.clone(),
+            defaults: self.defaults.clone(),
+            config: scheduler::Config {
+                dispatch_delay: self.config.dispatch_delay,
+                period: self.config.claim_period,
+                concurrency: self.config.create_concurrency.into(),
+            },
+            creating: self.creating.clone(),
+        }
+    }
+
+    fn reconciler(&self) -> Reconciler {
+        Reconciler {
+            replica: self.id,
+            db: self.db.clone(),
+            cluster: self.cluster.clone(),
+            view: self.view.clone(),
+            signals: self.signals.clone(),
+            config: reconcile::Config {
+                period: self.config.reconcile_period,
+                keep_finished: self.config.keep_finished,
+            },
+            again: HashSet::new(),
+            reported: HashSet::new(),
+            peers: Peers::new(self.id, Vec::new()),
+        }
+    }
+}
+
+type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs one loop, and starts it anew when it panics: one strange row or object must not take the others with it.
+async fn keep_going(
+    parts: Arc<Parts>,
+    name: &'static str,
+    make: Box<dyn Fn(&Parts) -> Work + Send + Sync>,
+    stop: CancellationToken,
+) {
+    loop {
+        match tokio::spawn(make(&parts)).await {
+            Ok(()) => return,
+            Err(err) if err.is_panic() && !stop.is_cancelled() => {
+                tracing::error!(name, "a loop panicked; starting it again");
+                tokio::time::sleep(PANIC_PAUSE).await;
+            }
+            Err(_) => return,
+        }
+    }
+}
