@@ -74,7 +74,11 @@ impl LostAnswer for Failure {
 
 /// Reads the answer to a create that was not a success.
 pub fn of_create(err: kube::Error) -> CreateFailure {
-    let kube::Error::Api(status) = &err else { return of_request(err).into() };
+    let kube::Error::Api(status) = &err else {
+        let may_exist = !never_left(&err);
+        let Failure { message, retry_after } = of_request(err);
+        return CreateFailure::NotNow { message, retry_after, may_exist };
+    };
     let message = text(status);
     let later = |may_exist| CreateFailure::NotNow { message: message.clone(), retry_after: retry_after(status), may_exist };
     match status.code {
@@ -85,6 +89,12 @@ pub fn of_create(err: kube::Error) -> CreateFailure {
         401 | 404 | 409 | 429 => later(false),
         _ => later(true),
     }
+}
+
+/// Whether the connection was never made.
+fn never_left(err: &kube::Error) -> bool {
+    let kube::Error::Service(cause) = err else { return false };
+    cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|it| it.is_connect())
 }
 
 /// Reads the answer to any other request that was not a success.

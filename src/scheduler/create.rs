@@ -113,7 +113,7 @@ impl Scheduler {
                 }
             }
             Err(CreateFailure::NotNow { message, retry_after, may_exist }) => {
-                tracing::warn!(job = %job.id(), message, may_exist, "Kubernetes did not take a Job for now");
+                tracing::warn!(job = %job.id(), why = message, may_exist, "Kubernetes did not take a Job for now");
                 return Ok(Sent::Again { after: retry_after, may_exist });
             }
             Err(CreateFailure::Refused { message }) => self.fail(job.clone(), Reason::ManifestRejected, message).await?,
@@ -150,7 +150,7 @@ impl Scheduler {
     }
 
     async fn fail(&self, job: Job<Claimed>, reason: Reason, message: String) -> Result<(), Error> {
-        tracing::info!(job = %job.id(), reason = reason.name(), message, "a job failed before it ran");
+        tracing::info!(job = %job.id(), reason = reason.name(), why = message, "a job failed before it ran");
         self.record(job, Failed { ending: Ending::new(reason, message) }).await
     }
 

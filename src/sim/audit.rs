@@ -6,7 +6,7 @@
 //! its cause.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -15,7 +15,9 @@ use serde_json::json;
 use super::state::{Call, Refusal};
 
 pub struct Audit {
-    out: Option<BufWriter<File>>,
+    file: Option<File>,
+    /// Whole lines since the last flush; they are written in one call, so that a kill hardly ever halves one.
+    lines: Vec<u8>,
 }
 
 /// How a request was answered.
@@ -28,36 +30,50 @@ pub struct Answer<'a> {
 
 impl Audit {
     pub fn open(path: Option<&Path>) -> std::io::Result<Audit> {
-        let out = match path {
-            Some(path) => Some(BufWriter::new(File::options().create(true).append(true).open(path)?)),
+        let file = match path {
+            Some(path) => Some(open(path)?),
             None => None,
         };
-        Ok(Audit { out })
+        Ok(Audit { file, lines: Vec::new() })
     }
 
     pub fn is_on(&self) -> bool {
-        self.out.is_some()
+        self.file.is_some()
     }
 
     pub fn write(&mut self, call: &Call, answer: Answer<'_>) {
-        let Some(out) = self.out.as_mut().filter(|_| call.resource.audited()) else { return };
-        if let Err(error) = line(out, call, answer) {
-            tracing::error!(%error, "the audit log cannot be written; it ends here");
-            self.out = None;
+        if self.is_on() && call.resource.audited() {
+            line(&mut self.lines, call, answer);
         }
     }
 
     pub fn flush(&mut self) {
-        if let Some(out) = self.out.as_mut()
-            && let Err(error) = out.flush()
-        {
-            tracing::error!(%error, "the audit log cannot be written; it ends here");
-            self.out = None;
+        if self.lines.is_empty() {
+            return;
         }
+        if let Some(Err(error)) = self.file.as_mut().map(|file| file.write_all(&self.lines)) {
+            tracing::error!(%error, "the audit log cannot be written; it ends here");
+            self.file = None;
+        }
+        self.lines.clear();
     }
 }
 
-fn line(out: &mut BufWriter<File>, call: &Call, answer: Answer<'_>) -> std::io::Result<()> {
+/// Appends; and ends the line that a killed predecessor may have left half written.
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut file = File::options().create(true).append(true).read(true).open(path)?;
+    let mut last = [b'\n'];
+    if file.seek(SeekFrom::End(0))? > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    if last != [b'\n'] {
+        file.write_all(b"\n")?;
+    }
+    Ok(file)
+}
+
+fn line(out: &mut Vec<u8>, call: &Call, answer: Answer<'_>) {
     let info = call.resource.info();
     let mut about = json!({"resource": info.plural, "apiVersion": "v1"});
     for (field, value) in [
@@ -95,14 +111,14 @@ fn line(out: &mut BufWriter<File>, call: &Call, answer: Answer<'_>) -> std::io::
     })
     .to_string();
     event.pop();
-    out.write_all(event.as_bytes())?;
+    out.extend_from_slice(event.as_bytes());
     for (field, object) in [("requestObject", answer.request), ("responseObject", answer.response)] {
         if let Some(object) = object.filter(|_| !reads) {
-            write!(out, ",\"{field}\":")?;
-            out.write_all(object)?;
+            out.extend_from_slice(format!(",\"{field}\":").as_bytes());
+            out.extend_from_slice(object);
         }
     }
-    out.write_all(b"}\n")
+    out.extend_from_slice(b"}\n");
 }
 
 fn micros(at: Timestamp) -> String {

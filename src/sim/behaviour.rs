@@ -1,4 +1,4 @@
-//! What a simulated pod will do, read from the annotations `sim.longshore.dev/…` of its template or its Job.
+//! What a simulated pod will do, read from its annotations `sim.longshore.dev/…` (which a pod has from its template or its Job).
 
 use std::time::Duration;
 
@@ -26,16 +26,15 @@ pub enum Outcome {
     Vanishes,
 }
 
+pub const ANNOTATION_PREFIX: &str = "sim.longshore.dev/";
+
 /// Longer than any test or demo; keeps sums with it away from overflow.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Behaviour {
-    /// Reads each annotation from the first of `sources` (annotation maps) that has it.
-    pub fn read(sources: &[&Value], defaults: &Behaviour) -> Behaviour {
-        let find = |name: &str| {
-            let key = format!("sim.longshore.dev/{name}");
-            sources.iter().find_map(|annotations| annotations[key.as_str()].as_str())
-        };
+    /// What a pod's annotations say, and the defaults for what they do not.
+    pub fn read(annotations: &Value, defaults: &Behaviour) -> Behaviour {
+        let find = |name: &str| annotations[format!("{ANNOTATION_PREFIX}{name}")].as_str();
         let time = |name: &str, default: Duration| find(name).and_then(duration).unwrap_or(default);
         Behaviour {
             outcome: find("outcome").and_then(outcome).unwrap_or(defaults.outcome),

@@ -87,6 +87,12 @@ struct Handle {
     serving: tokio::sync::Mutex<Option<Serving>>,
 }
 
+impl std::fmt::Debug for Sim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Sim").field(&self.url()).finish()
+    }
+}
+
 impl Sim {
     /// Serves on this listener until stopped or dropped.
     pub async fn start(listener: TcpListener, config: SimConfig) -> std::io::Result<Sim> {

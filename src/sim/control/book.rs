@@ -18,7 +18,7 @@ pub struct Book {
     pub finished: Option<Instant>,
     /// No pod is created before.
     pub not_before: Option<Instant>,
-    /// Pods the controller deleted because the Job was suspended: they did not fail.
+    /// Pods the controller deleted because it wants fewer, or none while the Job is suspended: they did not fail.
     pub excused: HashSet<Uuid>,
     counted: HashSet<Uuid>,
 }

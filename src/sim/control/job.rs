@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 use super::book::{INDEX_ANNOTATION, backoff};
 use super::change_status;
+use super::job_status::{add_condition, holds, ranges, set_suspended};
 use super::tell::JOB_CONTROLLER;
+use crate::sim::behaviour::ANNOTATION_PREFIX;
 use crate::sim::fault::Asked;
 use crate::sim::state::{
     Call, DeleteOptions, Due, Hand, Object, Propagation, Refusal, Resource, State, random_suffix, seconds,
@@ -160,11 +162,9 @@ fn end(state: &mut State, uid: Uuid, job: &Object, pods: &Pods, how: &Ending, st
 }
 
 fn suspend(state: &mut State, uid: Uuid, job: &Object, pods: &Pods, status: &mut Value) {
-    let active: Vec<Uuid> = pods.active.iter().filter_map(|pod| pod.uid().parse().ok()).collect();
-    let book = state.books.entry(uid).or_default();
-    book.excused.extend(active);
-    book.started = None;
+    state.books.entry(uid).or_default().started = None;
     for pod in &pods.active {
+        excuse(state, uid, pod);
         delete_pod(state, job, pod);
     }
     if !holds(&job.value, "Suspended") {
@@ -211,7 +211,9 @@ fn create_or_delete(state: &mut State, uid: Uuid, job: &Object, pods: &Pods, now
         None if succeeded > 0 => active.min(parallelism),
         None => parallelism,
     };
-    for pod in pods.active.iter().skip(usize::try_from(wanted).unwrap_or(usize::MAX)) {
+    let surplus = pods.active.iter().skip(usize::try_from(wanted).unwrap_or(usize::MAX));
+    for pod in surplus {
+        excuse(state, uid, pod);
         delete_pod(state, job, pod);
     }
     if wanted <= active {
@@ -263,6 +265,7 @@ fn create_pod(state: &mut State, job: &Object, index: Option<u64>) -> Result<(),
     if let Some(map) = metadata.as_object_mut() {
         map.retain(|_, value| !value.is_null());
     }
+    inherit_behaviour(job, &mut metadata);
     let mut base = format!("{}-", job.name());
     if let Some(index) = index {
         base = format!("{}-{index}-", job.name());
@@ -275,7 +278,7 @@ fn create_pod(state: &mut State, job: &Object, index: Option<u64>) -> Result<(),
     metadata["name"] = format!("{base}{}", random_suffix()).into();
     let pod = json!({"metadata": metadata, "spec": template["spec"]});
     let call = Call::by(Hand::JobController, "create", Resource::Pods, job.namespace(), "");
-    if let Some(refusal) = state.faults.plan(&Asked::from(&call)).refusal {
+    if let Some(refusal) = state.faults.refuses_pod(&Asked::from(&call)) {
         return Err(refusal);
     }
     let request = state.audit.is_on().then(|| pod.clone());
@@ -284,6 +287,23 @@ fn create_pod(state: &mut State, job: &Object, index: Option<u64>) -> Result<(),
     let message = format!("Created pod: {}", pod.name());
     JOB_CONTROLLER.tell(state, Resource::Jobs, job, "SuccessfulCreate", &message);
     Ok(())
+}
+
+/// What the Job's annotations say about the simulation is about its pods, unless the template says otherwise.
+fn inherit_behaviour(job: &Object, metadata: &mut Value) {
+    let annotations = job.value["metadata"]["annotations"].as_object().into_iter().flatten();
+    for (key, value) in annotations.filter(|(key, _)| key.starts_with(ANNOTATION_PREFIX)) {
+        if metadata["annotations"][key].is_null() {
+            metadata["annotations"][key] = value.clone();
+        }
+    }
+}
+
+/// A pod that the controller itself has no more use for did not fail.
+fn excuse(state: &mut State, job: Uuid, pod: &Object) {
+    if let Ok(uid) = pod.uid().parse() {
+        state.books.entry(job).or_default().excused.insert(uid);
+    }
 }
 
 fn delete_pod(state: &mut State, job: &Object, pod: &Object) {
@@ -320,52 +340,5 @@ fn write_counts(state: &State, uid: Uuid, pods: &Pods, status: &mut Value) {
     status["uncountedTerminatedPods"] = json!({});
     if !book.indexes.is_empty() {
         status["completedIndexes"] = ranges(book.indexes.iter().copied()).into();
-    }
-}
-
-/// `0-3,5`.
-fn ranges(numbers: impl Iterator<Item = u64>) -> String {
-    let mut runs: Vec<(u64, u64)> = Vec::new();
-    for number in numbers {
-        match runs.last_mut() {
-            Some((_, last)) if *last + 1 == number => *last = number,
-            _ => runs.push((number, number)),
-        }
-    }
-    let said = |&(first, last): &(u64, u64)| if first == last { first.to_string() } else { format!("{first}-{last}") };
-    runs.iter().map(said).collect::<Vec<_>>().join(",")
-}
-
-/// Whether the status of an object has this condition.
-pub fn holds(value: &Value, kind: &str) -> bool {
-    let conditions = value["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.clone().any(|condition| condition["type"] == kind && condition["status"] == "True")
-}
-
-fn add_condition(status: &mut Value, kind: &str, reason: &str, message: &str) {
-    let now = seconds(Timestamp::now());
-    let condition = json!({
-        "type": kind, "status": "True", "reason": reason, "message": message,
-        "lastProbeTime": now, "lastTransitionTime": now,
-    });
-    if !status["conditions"].is_array() {
-        status["conditions"] = json!([]);
-    }
-    if let Some(conditions) = status["conditions"].as_array_mut()
-        && !conditions.iter().any(|condition| condition["type"] == kind)
-    {
-        conditions.push(condition);
-    }
-}
-
-fn set_suspended(status: &mut Value, suspended: bool) {
-    if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
-        conditions.retain(|condition| condition["type"] != "Suspended");
-    }
-    let (reason, message) = if suspended { ("JobSuspended", "Job suspended") } else { ("JobResumed", "Job resumed") };
-    add_condition(status, "Suspended", reason, message);
-    let conditions = status.get_mut("conditions").and_then(Value::as_array_mut);
-    if let Some(last) = conditions.and_then(|conditions| conditions.last_mut()) {
-        last["status"] = if suspended { "True" } else { "False" }.into();
     }
 }

@@ -6,6 +6,7 @@
 mod book;
 mod collect;
 mod job;
+mod job_status;
 mod node;
 mod pod_status;
 mod tell;

@@ -40,11 +40,7 @@ const UNSCHEDULABLE: &str = "0/1 nodes are available: 1 Insufficient cpu. preemp
 pub fn notice(state: &mut State, happened: Happened, uid: Uuid, pod: &Object, old: Option<&Object>, now: Instant) {
     match happened {
         Happened::Added => {
-            let owner = pod.controller().and_then(|owner| owner.parse::<Uuid>().ok());
-            let job = owner.and_then(|owner| state.find(Resource::Jobs, owner));
-            let mut sources = vec![&pod.value["metadata"]["annotations"]];
-            sources.extend(job.as_ref().map(|job| &job.value["metadata"]["annotations"]));
-            let behaviour = Behaviour::read(&sources, &state.config.behaviour());
+            let behaviour = Behaviour::read(&pod.value["metadata"]["annotations"], &state.config.behaviour());
             state.runs.insert(uid, Run { behaviour, next: Step::Bind, restarts: 0 });
             state.timers.set(Due::Pod(uid), now);
         }

@@ -39,6 +39,7 @@ pub async fn answer(method: &Method, path: &str, headers: &HeaderMap, body: Body
         "/api/v1" => json_value(200, &resources("")),
         "/apis/batch/v1" => json_value(200, &resources("batch")),
         "/apis/authorization.k8s.io/v1" => json_value(200, &resources("authorization.k8s.io")),
+        "/openapi/v2" => openapi::empty_v2(),
         "/openapi/v3" => json_value(200, &openapi::index()),
         "/openapi/v3/api/v1" => json_value(200, &openapi::group("")),
         "/openapi/v3/apis/batch/v1" => json_value(200, &openapi::group("batch")),
@@ -83,13 +84,11 @@ fn resources(group: &str) -> Value {
     let mut list = Vec::new();
     for resource in Resource::ALL.into_iter().filter(|resource| resource.info().group == group) {
         let info = resource.info();
-        let entry = |name: String, verbs: &[&str]| {
-            json!({
-                "name": name, "singularName": info.singular, "namespaced": info.namespaced, "kind": info.kind,
-                "verbs": verbs, "shortNames": info.short, "categories": info.categories,
-            })
-        };
-        list.push(entry(info.plural.to_owned(), &VERBS));
+        let entry = |name: String, verbs: &[&str]| json!({"name": name, "singularName": info.singular, "namespaced": info.namespaced, "kind": info.kind, "verbs": verbs});
+        let mut main = entry(info.plural.to_owned(), &VERBS);
+        main["shortNames"] = json!(info.short);
+        main["categories"] = json!(info.categories);
+        list.push(main);
         if info.has_status {
             list.push(entry(format!("{}/status", info.plural), &["get", "patch", "update"]));
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::route::{Query, Shape};
 use super::{Asking, Face, json_answer, json_value, table};
 use crate::sim::audit::Answer;
-use crate::sim::state::{FieldSelector, Key, LabelSelector, Object, Page, Refusal, Resource, State};
+use crate::sim::state::{FieldSelector, Key, LabelSelector, Object, Page, Record, Refusal, Resource, State};
 
 /// Which objects of a kind are meant.
 #[derive(Clone, Debug)]
@@ -33,8 +33,8 @@ impl Selection {
         })
     }
 
-    pub fn wants(&self, object: &Object) -> bool {
-        self.namespace.as_deref().is_none_or(|namespace| namespace == object.namespace())
+    pub fn wants(&self, object: &Record) -> bool {
+        self.namespace.as_deref().is_none_or(|namespace| namespace == object.key.0)
             && self.labels.matches(object)
             && self.fields.matches(object)
     }
@@ -98,7 +98,7 @@ fn page(state: &State, selection: &Selection, query: &Query, stale: Option<Durat
         (revision, after) = (at, Some(key));
     }
     let max = usize::try_from(limit).ok().filter(|limit| *limit > 0);
-    let wanted = |object: &Object| selection.wants(object);
+    let wanted = |object: &Record| selection.wants(object);
     let page = Page {
         revision,
         namespace: selection.namespace.as_deref(),
@@ -127,7 +127,7 @@ pub fn as_it_was(
     age: Duration,
 ) -> Result<Arc<Object>, Refusal> {
     let revision = state.shelf(kind).revision_before(before(age), state.revision);
-    let wanted = |object: &Object| object.namespace() == namespace && object.name() == name;
+    let wanted = |object: &Record| object.key.0 == namespace && object.key.1 == name;
     let page = Page { revision, namespace: None, after: None, max: 1, wanted: &wanted };
     let found = state.shelf(kind).page(page, state.revision)?;
     found.into_iter().next().ok_or_else(|| Refusal::not_found(kind, name))

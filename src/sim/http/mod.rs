@@ -6,6 +6,7 @@ mod line;
 mod list;
 mod log;
 mod openapi;
+mod protobuf;
 mod route;
 mod table;
 mod verbs;

@@ -1,8 +1,20 @@
 //! As much of `/openapi/v3` as kubectl reads before it sends `fieldValidation=Strict`.
 
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use crate::sim::state::Resource;
+
+/// kubectl before 1.29 asks for the second version, in protobuf, and is content with a document that says nothing: an
+/// empty message.
+pub fn empty_v2() -> Response {
+    let mut response = Response::new(Body::empty());
+    let media = HeaderValue::from_static("application/com.github.proto-openapi.spec.v2.v1.0+protobuf");
+    response.headers_mut().insert(header::CONTENT_TYPE, media);
+    response
+}
 
 pub fn index() -> Value {
     json!({"paths": {

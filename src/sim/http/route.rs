@@ -94,7 +94,7 @@ fn verb(method: &Method, name: &str, namespace: &str, namespaced: bool, query: &
         "PUT" if !collection => "update",
         "PATCH" if !collection => "patch",
         "DELETE" if !collection => "delete",
-        "DELETE" if !namespaced || !namespace.is_empty() => "deletecollection",
+        "DELETE" if !namespace.is_empty() => "deletecollection",
         _ => return None,
     })
 }

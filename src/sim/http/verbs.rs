@@ -9,7 +9,9 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::route::Shape;
-use super::{Asking, Face, audit_refusal, json_answer, json_value, list, log, read_body, refuse, table, watch};
+use super::{
+    Asking, Face, audit_refusal, json_answer, json_value, list, log, protobuf, read_body, refuse, table, watch,
+};
 use crate::sim::audit::Answer;
 use crate::sim::state::{
     DeleteOptions, Deleted, Object, PatchKind, Propagation, Refusal, Resource, Validation, decode, examine, parse,
@@ -147,12 +149,8 @@ async fn delete_collection(face: &Face, asking: &Asking, body: Body) -> Result<R
     let selection = list::Selection::read(asking)?;
     let (call, resource) = (&asking.call, asking.target.resource);
     let text = face.world.with(|state| {
-        let found: Vec<Arc<Object>> = if resource.info().namespaced {
-            let all = state.shelf(resource).in_namespace(&call.namespace);
-            all.filter(|object| selection.wants(object)).cloned().collect()
-        } else {
-            Vec::new()
-        };
+        let all = state.shelf(resource).in_namespace(&call.namespace);
+        let found: Vec<Arc<Object>> = all.filter(|object| selection.wants(object.record())).cloned().collect();
         let mut gone = Vec::with_capacity(found.len());
         for object in &found {
             gone.push(state.delete_object(resource, object, &options)?.object().clone());
@@ -165,12 +163,10 @@ async fn delete_collection(face: &Face, asking: &Asking, body: Body) -> Result<R
 }
 
 async fn delete_options(asking: &Asking, body: Body) -> Result<(DeleteOptions, Value), Refusal> {
-    let bytes = read_body(body).await?;
-    let is_json = asking.headers.get(header::CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().ends_with(b"json"));
-    if !bytes.is_empty() && !is_json {
-        return Err(unsupported_media_type());
-    }
-    let given = if bytes.is_empty() { json!({}) } else { parse(&bytes)?.0 };
+    let given = match json_body(asking, body).await? {
+        bytes if bytes.is_empty() => json!({}),
+        bytes => parse(&bytes)?.0,
+    };
     let query = |name: &str| asking.query.get(name).map(String::as_str);
     let orphans = given["orphanDependents"].as_bool().or(query("orphanDependents").map(|text| text == "true"));
     let propagation = match given["propagationPolicy"].as_str().or(query("propagationPolicy")) {
@@ -189,13 +185,16 @@ async fn delete_options(asking: &Asking, body: Body) -> Result<(DeleteOptions, V
     Ok((options, given))
 }
 
+/// The body as JSON, whatever the client wrote it in.
 async fn json_body(asking: &Asking, body: Body) -> Result<bytes::Bytes, Refusal> {
     let content_type = asking.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media = content_type.unwrap_or("application/json").split(';').next().unwrap_or_default().trim();
-    if media != "application/json" {
-        return Err(unsupported_media_type());
+    let bytes = read_body(body).await?;
+    match content_type.unwrap_or("application/json").split(';').next().unwrap_or_default().trim() {
+        "application/json" => Ok(bytes),
+        protobuf::MEDIA_TYPE => Ok(protobuf::to_json(&bytes)?.to_string().into()),
+        _ if bytes.is_empty() => Ok(bytes),
+        _ => Err(unsupported_media_type()),
     }
-    read_body(body).await
 }
 
 fn unsupported_media_type() -> Refusal {

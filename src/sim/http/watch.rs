@@ -20,7 +20,7 @@ use super::route::Shape;
 use super::{Asking, Face, table};
 use crate::sim::audit::Answer;
 use crate::sim::fault::{Asked, Effect};
-use crate::sim::state::{Call, Change, Happened, Object, Page, Refusal, State};
+use crate::sim::state::{Call, Change, Happened, Object, Page, Record, Refusal, State};
 
 /// Changes read, and initial objects sent, at a time.
 const BATCH: usize = 256;
@@ -108,7 +108,7 @@ pub fn answer(face: &Face, asking: Asking) -> Result<Response, Refusal> {
 }
 
 fn everything(state: &State, selection: &Selection) -> Result<VecDeque<Arc<Object>>, Refusal> {
-    let wanted = |object: &Object| selection.wants(object);
+    let wanted = |object: &Record| selection.wants(object);
     let namespace = selection.namespace.as_deref();
     let page = Page { revision: state.revision, namespace, after: None, max: usize::MAX, wanted: &wanted };
     state.shelf(selection.resource).page(page, state.revision).map(VecDeque::from)
@@ -166,7 +166,7 @@ impl Watcher {
         if !silent && (!self.initial.is_empty() || self.announce) {
             for _ in 0..BATCH {
                 let Some(object) = self.initial.pop_front() else { break };
-                self.event(&mut out, "ADDED", &object);
+                self.event(&mut out, "ADDED", object.record());
             }
             if self.initial.is_empty() && self.announce {
                 self.announce = false;
@@ -218,7 +218,7 @@ impl Watcher {
         let faults = &self.face.world.faults;
         let mut repeats = 1;
         if faults.any() {
-            let asked = Asked { name: change.object.name().to_owned(), ..self.asked.clone() };
+            let asked = Asked { name: change.object.key.1.clone(), ..self.asked.clone() };
             if faults.strikes(&asked, &Effect::LoseEvent) {
                 return;
             }
@@ -228,23 +228,23 @@ impl Watcher {
             match &change.previous {
                 // It left the selection: the last state that was in it, at the revision at which it left.
                 Some(previous) if leaves && change.happened != Happened::Deleted => {
-                    let mut last = previous.value.clone();
+                    let mut last = previous.object().value;
                     last["metadata"]["resourceVersion"] = change.revision.to_string().into();
-                    self.event(out, word, &Arc::new(Object::new(last)));
+                    self.event(out, word, Object::new(last).record());
                 }
                 _ => self.event(out, word, &change.object),
             }
         }
     }
 
-    fn event(&mut self, out: &mut Vec<u8>, word: &str, object: &Arc<Object>) {
+    fn event(&mut self, out: &mut Vec<u8>, word: &str, object: &Record) {
         match self.shape {
-            Shape::Whole => line(out, word, object.text()),
-            Shape::Metadata => line(out, word, metadata_of(object).to_string().as_bytes()),
+            Shape::Whole => line(out, word, &object.text),
+            Shape::Metadata => line(out, word, metadata_of(&object.object()).to_string().as_bytes()),
             Shape::Table => {
-                let rows = std::slice::from_ref(object);
+                let rows = [Arc::new(object.object())];
                 let head = !std::mem::replace(&mut self.headed, true);
-                let table = table::of(self.selection.resource, object.version(), None, rows, &self.include, head);
+                let table = table::of(self.selection.resource, rows[0].version(), None, &rows, &self.include, head);
                 line(out, word, table.to_string().as_bytes());
             }
         }

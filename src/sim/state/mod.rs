@@ -30,7 +30,7 @@ use uuid::Uuid;
 pub use call::{Actor, Call, Hand};
 pub use delete::{DeleteOptions, Deleted, FOREGROUND, ORPHAN, Propagation};
 use object::meta;
-pub use object::{Key, Object, texts};
+pub use object::{Key, Object, Record, texts};
 pub use patch::{PatchKind, patched};
 pub use refusal::Refusal;
 pub use resource::Resource;
@@ -149,8 +149,10 @@ impl State {
 
     fn commit(&mut self, resource: Resource, happened: Happened, object: Arc<Object>, previous: Option<Arc<Object>>) {
         self.notice(resource, happened, &object, previous.as_deref());
-        let change = Change { revision: self.revision, at: Instant::now(), happened, object, previous };
-        self.shelves[resource as usize].apply(change, self.config.history);
+        let previous = previous.map(|previous| previous.record().clone());
+        let record = object.record().clone();
+        let change = Change { revision: self.revision, at: Instant::now(), happened, object: record, previous };
+        self.shelves[resource as usize].apply(change, object, self.config.history);
         self.touched[resource as usize] = true;
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::object::Object;
+use super::object::Record;
 use super::refusal::Refusal;
 use super::resource::Resource;
 
@@ -33,13 +33,12 @@ impl LabelSelector {
         Ok(LabelSelector(requirements))
     }
 
-    pub fn matches(&self, object: &Object) -> bool {
-        let labels = &object.value["metadata"]["labels"];
+    pub fn matches(&self, object: &Record) -> bool {
         self.0.iter().all(|requirement| match requirement {
-            Requirement::In(key, values) => labels[key].as_str().is_some_and(|label| values.iter().any(|v| v == label)),
-            Requirement::NotIn(key, values) => labels[key].as_str().is_none_or(|l| values.iter().all(|v| v != l)),
-            Requirement::Exists(key) => labels[key].is_string(),
-            Requirement::Absent(key) => !labels[key].is_string(),
+            Requirement::In(key, values) => object.label(key).is_some_and(|label| values.iter().any(|v| v == label)),
+            Requirement::NotIn(key, values) => object.label(key).is_none_or(|l| values.iter().all(|v| v != l)),
+            Requirement::Exists(key) => object.label(key).is_some(),
+            Requirement::Absent(key) => object.label(key).is_none(),
         })
     }
 }
@@ -105,7 +104,7 @@ impl FieldSelector {
                 return Err(Refusal::bad_request(format!("invalid selector: '{part}'; can't understand '{part}'")));
             };
             let field = field.trim();
-            if !is_selectable(resource, field) {
+            if !selectable(resource).any(|known| known == field) {
                 return Err(Refusal::bad_request(format!("field label not supported: {field}")));
             }
             terms.push((field.to_owned(), equal, value.to_owned()));
@@ -113,19 +112,18 @@ impl FieldSelector {
         Ok(FieldSelector(terms))
     }
 
-    pub fn matches(&self, object: &Object) -> bool {
-        self.0.iter().all(|(field, equal, value)| (field_of(object, field) == *value) == *equal)
+    pub fn matches(&self, object: &Record) -> bool {
+        self.0.iter().all(|(field, equal, value)| (object.field(field) == value) == *equal)
     }
 }
 
-fn field_of(object: &Object, field: &str) -> String {
+pub fn field_of(value: &Value, field: &str) -> String {
     let path = match field {
         "status.successful" => "status.succeeded",
         "source" => "source.component",
         other => other,
     };
-    let found = path.split('.').fold(&object.value, |value, key| &value[key]);
-    match found {
+    match path.split('.').fold(value, |value, key| &value[key]) {
         Value::String(text) => text.clone(),
         Value::Null if field == "status.successful" => "0".to_owned(),
         Value::Null => String::new(),
@@ -133,7 +131,8 @@ fn field_of(object: &Object, field: &str) -> String {
     }
 }
 
-fn is_selectable(resource: Resource, field: &str) -> bool {
+/// The fields of a kind that selectors may name.
+pub fn selectable(resource: Resource) -> impl Iterator<Item = &'static str> {
     let own: &[&str] = match resource {
         Resource::Pods => &[
             "spec.nodeName",
@@ -142,7 +141,6 @@ fn is_selectable(resource: Resource, field: &str) -> bool {
             "spec.serviceAccountName",
             "status.phase",
             "status.podIP",
-            "status.nominatedNodeName",
         ],
         Resource::Events => &[
             "involvedObject.kind",
@@ -159,19 +157,19 @@ fn is_selectable(resource: Resource, field: &str) -> bool {
         ],
         Resource::Jobs => &["status.successful"],
         Resource::Namespaces => &["status.phase"],
-        Resource::Nodes => &["spec.unschedulable"],
-        Resource::ConfigMaps | Resource::Quotas => &[],
+        Resource::Nodes | Resource::ConfigMaps | Resource::Quotas => &[],
     };
-    ["metadata.name", "metadata.namespace"].contains(&field) || own.contains(&field)
+    ["metadata.name", "metadata.namespace"].into_iter().chain(own.iter().copied())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::object::Object;
     use super::*;
     use serde_json::json;
 
     fn labelled(labels: Value) -> Object {
-        Object::new(json!({"metadata": {"name": "a", "labels": labels}, "status": {"phase": "Running"}}))
+        Object::new(json!({"kind": "Pod", "metadata": {"name": "a", "labels": labels}, "status": {"phase": "Running"}}))
     }
 
     #[test]
@@ -190,7 +188,7 @@ mod tests {
             ("!app", false),
             ("!other,tier", true),
         ] {
-            let parsed = LabelSelector::parse(selector).map(|s| s.matches(&object));
+            let parsed = LabelSelector::parse(selector).map(|s| s.matches(object.record()));
             assert_eq!(parsed.ok(), Some(selected), "{selector}");
         }
         assert!(LabelSelector::parse("a b c").is_err());
@@ -200,8 +198,8 @@ mod tests {
     #[test]
     fn a_field_selector_refuses_fields_without_an_index() {
         let object = labelled(json!({}));
-        let running =
-            FieldSelector::parse(Resource::Pods, "status.phase=Running,metadata.name!=b").map(|s| s.matches(&object));
+        let running = FieldSelector::parse(Resource::Pods, "status.phase=Running,metadata.name!=b")
+            .map(|s| s.matches(object.record()));
         assert_eq!(running.ok(), Some(true));
         assert!(FieldSelector::parse(Resource::Jobs, "status.phase=Running").is_err());
     }

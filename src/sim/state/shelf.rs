@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::object::{Key, Object};
+use super::object::{Key, Object, Record};
 use super::refusal::Refusal;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub struct Change {
     pub at: std::time::Instant,
     pub happened: Happened,
     /// The object after the change; for a deletion its last state.
-    pub object: Arc<Object>,
-    pub previous: Option<Arc<Object>>,
+    pub object: Arc<Record>,
+    pub previous: Option<Arc<Record>>,
 }
 
 #[derive(Clone, Default)]
@@ -56,11 +56,10 @@ impl Shelf {
         self.objects.range(from..).map(|(_, object)| object).take_while(move |o| o.namespace() == namespace)
     }
 
-    pub fn apply(&mut self, change: Change, keep: usize) {
-        let key = change.object.key();
+    pub fn apply(&mut self, change: Change, object: Arc<Object>, keep: usize) {
         match change.happened {
-            Happened::Added | Happened::Modified => self.objects.insert(key, change.object.clone()),
-            Happened::Deleted => self.objects.remove(&key),
+            Happened::Added | Happened::Modified => self.objects.insert(change.object.key.clone(), object),
+            Happened::Deleted => self.objects.remove(&change.object.key),
         };
         self.history.push_back(Arc::new(change));
         while self.history.len() > keep {
@@ -102,14 +101,15 @@ impl Shelf {
                 (None, Some(_)) => true,
                 (Some((a, _)), Some((b, _))) => b < a,
             };
-            let next = if take_old { old.next() } else { now.next() };
-            if let Some((key, object)) = next {
-                if page.namespace.is_some_and(|namespace| key.0 != namespace) {
-                    continue;
-                }
-                if (page.wanted)(object) {
-                    found.push(object.clone());
-                }
+            let (key, record, object) = if take_old {
+                let Some((key, record)) = old.next() else { break };
+                (key, record, None)
+            } else {
+                let Some((key, object)) = now.next() else { break };
+                (key, object.record(), Some(object))
+            };
+            if page.namespace.is_none_or(|namespace| key.0 == namespace) && (page.wanted)(record) {
+                found.push(object.cloned().unwrap_or_else(|| Arc::new(record.object())));
             }
         }
         Ok(found)
@@ -125,11 +125,11 @@ impl Shelf {
     }
 
     /// What each key changed since `revision` held at that revision.
-    fn differences(&self, revision: u64) -> BTreeMap<Key, Option<Arc<Object>>> {
+    fn differences(&self, revision: u64) -> BTreeMap<Key, Option<Arc<Record>>> {
         let start = self.history.partition_point(|change| change.revision <= revision);
         let mut then = BTreeMap::new();
         for change in self.history.range(start..).rev() {
-            then.insert(change.object.key(), change.previous.clone());
+            then.insert(change.object.key.clone(), change.previous.clone());
         }
         then
     }
@@ -147,5 +147,5 @@ pub struct Page<'a> {
     pub namespace: Option<&'a str>,
     pub after: Option<&'a Key>,
     pub max: usize,
-    pub wanted: &'a dyn Fn(&Object) -> bool,
+    pub wanted: &'a dyn Fn(&Record) -> bool,
 }

@@ -18,6 +18,6 @@ with moved as (
     where a.job_id = m.id and a.attempt = m.attempt
 ), told as (
     insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, message, replica)
-    select id, attempt, $3, $4, $8, $9, $15 from moved
+    select id, attempt, $3, $4, coalesce($8, case when $3 = $4 then 'created' end), $9, $15 from moved
 )
 select version from moved

@@ -1,0 +1,221 @@
+//! The claim: exact under any number of claimers, in order, and cheap however long the backlog.
+
+use longshore::{
+    id::ReplicaId,
+    lifecycle::{Facts, Succeeded},
+    spec::{Spec, Start, Submission},
+    store::{
+        Conn,
+        claims::{self, Claim, HandBack},
+        jobs::{self, Holder, Moved, advance},
+        replicas, submit,
+    },
+};
+use sqlx::Connection;
+
+use crate::harness::{World, scalar};
+
+async fn register(conn: &mut Conn) -> ReplicaId {
+    let replica = ReplicaId::new();
+    replicas::beat(conn, replica, "test", 60.0).await.unwrap();
+    replica
+}
+
+async fn submit_many(conn: &mut Conn, count: usize, priority: impl Fn(usize) -> i32) {
+    for index in 0..count {
+        let submission = Submission {
+            name: format!("job{index}"),
+            priority: priority(index),
+            queue: if index % 3 == 0 { "other".into() } else { "default".into() },
+            namespace: "default".into(),
+            start: Start::Now,
+            idempotency_key: None,
+            spec: Spec::default(),
+        };
+        submit::submit(conn, ReplicaId::new(), &submission).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_claimers_at_once_never_pass_the_cap_and_claim_each_job_once() {
+    let mut world = World::new(7).await;
+    let mut conn = world.conn().await;
+    submit_many(&mut conn, 300, |index| (index % 5) as i32).await;
+    let mut claimers = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let url = world.url.clone();
+        claimers.spawn(async move {
+            let mut conn = Conn::connect(&url).await.unwrap();
+            let replica = register(&mut conn).await;
+            let mut claimed = 0;
+            loop {
+                if let Claim::Claimed { jobs, .. } = claims::claim(&mut conn, replica, 3, 0.0).await.unwrap() {
+                    claimed += jobs;
+                }
+                // What was claimed ends at once, by the shortest legal way, and frees its slot.
+                for work in claims::mine(&mut conn, replica, &[], 100).await.unwrap() {
+                    let uid = longshore::id::KubeUid("u".into());
+                    let created = longshore::lifecycle::Created { nonce: work.job.state().nonce, uid };
+                    let Moved::Done(job) = advance(&mut conn, replica, work.job, created, &Facts::default()).await.unwrap()
+                    else {
+                        panic!("a job was claimed twice")
+                    };
+                    let ending = longshore::lifecycle::Ending::new(longshore::lifecycle::Reason::Completed, "");
+                    let _ = advance(&mut conn, replica, job, Succeeded { ending }, &Facts::default()).await.unwrap();
+                }
+                let left: i64 =
+                    scalar(&mut conn, "select count(*) from longshore.jobs where state in ('pending', 'starting')").await;
+                if left == 0 {
+                    return claimed;
+                }
+            }
+        });
+    }
+    let claimed: usize = claimers.join_all().await.into_iter().sum();
+    assert_eq!(claimed, 300);
+    world.check().await;
+}
+
+#[tokio::test]
+async fn a_replica_whose_lease_ran_out_claims_nothing() {
+    let world = World::new(7).await;
+    let mut conn = world.conn().await;
+    submit_many(&mut conn, 3, |_| 0).await;
+    let replica = ReplicaId::new();
+    assert_eq!(claims::claim(&mut conn, replica, 3, 0.0).await.unwrap(), Claim::Expired);
+    replicas::beat(&mut conn, replica, "test", 0.0).await.unwrap();
+    assert_eq!(claims::claim(&mut conn, replica, 3, 0.0).await.unwrap(), Claim::Expired);
+    replicas::beat(&mut conn, replica, "test", 60.0).await.unwrap();
+    assert_eq!(claims::claim(&mut conn, replica, 3, 0.0).await.unwrap(), Claim::Claimed { jobs: 3, gathering: false });
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_idle_queues_burst_is_gathered_and_a_backlog_is_not_held_up_by_it() {
+    let world = World::new(7).await;
+    let mut conn = world.conn().await;
+    let replica = register(&mut conn).await;
+    submit_many(&mut conn, 2, |_| 0).await;
+    assert_eq!(claims::claim(&mut conn, replica, 1, 3600.0).await.unwrap(), Claim::Claimed { jobs: 0, gathering: true });
+    sqlx::query("update longshore.jobs set created_at = created_at - interval '2 hours' where name = 'job1'")
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    submit_many(&mut conn, 2, |_| 9).await;
+    let claimed = claims::claim(&mut conn, replica, 3, 3600.0).await.unwrap();
+    // The queue of job1 is not idle, so that its newcomer need not wait; the other queue's burst does.
+    assert_eq!(claimed, Claim::Claimed { jobs: 2, gathering: true });
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_row_that_someone_has_locked_holds_up_nobody() {
+    let world = World::new(7).await;
+    let mut conn = world.conn().await;
+    let replica = register(&mut conn).await;
+    submit_many(&mut conn, 3, |_| 0).await;
+    let mut someone = world.conn().await;
+    let mut tx = someone.begin().await.unwrap();
+    sqlx::query("select from longshore.jobs where name = 'job0' for update").execute(&mut *tx).await.unwrap();
+    assert_eq!(claims::claim(&mut conn, replica, 3, 0.0).await.unwrap(), Claim::Claimed { jobs: 2, gathering: true });
+    tx.rollback().await.unwrap();
+    assert_eq!(claims::claim(&mut conn, replica, 3, 0.0).await.unwrap(), Claim::Claimed { jobs: 1, gathering: false });
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_claim_that_is_handed_back_leaves_no_trace_but_its_history() {
+    let world = World::new(7).await;
+    let mut conn = world.conn().await;
+    let (replica, other) = (register(&mut conn).await, register(&mut conn).await);
+    submit_many(&mut conn, 1, |_| 0).await;
+    claims::claim(&mut conn, replica, 1, 0.0).await.unwrap();
+    let work = claims::mine(&mut conn, replica, &[], 1).await.unwrap().remove(0);
+    let proof = work.never_sent().expect("this replica claimed it itself");
+    assert_eq!(claims::hand_back(&mut conn, replica, &work.job, proof).await.unwrap(), HandBack::Done);
+    let again = work.never_sent().unwrap();
+    assert_eq!(claims::hand_back(&mut conn, replica, &work.job, again).await.unwrap(), HandBack::Lost);
+    claims::claim(&mut conn, other, 1, 0.0).await.unwrap();
+    let work = claims::mine(&mut conn, other, &[], 1).await.unwrap().remove(0);
+    assert_eq!(work.job.head().attempt, 1, "an attempt under which nothing was sent does not count");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_dead_replica_claimed_is_taken_over_with_its_nonce_and_the_dead_one_moves_nothing_more() {
+    let world = World::new(7).await;
+    let mut conn = world.conn().await;
+    let (dead, survivor) = (register(&mut conn).await, register(&mut conn).await);
+    submit_many(&mut conn, 1, |_| 0).await;
+    claims::claim(&mut conn, dead, 1, 0.0).await.unwrap();
+    let stale = claims::mine(&mut conn, dead, &[], 1).await.unwrap().remove(0);
+    assert_eq!(claims::take_over(&mut conn, survivor, 10).await.unwrap(), 0, "the living are left alone");
+    replicas::beat(&mut conn, dead, "test", 0.0).await.unwrap();
+    assert_eq!(claims::take_over(&mut conn, survivor, 10).await.unwrap(), 1);
+    let taken = claims::mine(&mut conn, survivor, &[], 1).await.unwrap().remove(0);
+    assert_eq!(taken.job.state().nonce, stale.job.state().nonce);
+    assert!(taken.never_sent().is_none(), "nobody can vouch for what the dead one sent");
+    let to = longshore::lifecycle::Created {
+        nonce: stale.job.state().nonce,
+        uid: longshore::id::KubeUid("u".into()),
+    };
+    let late = advance(&mut conn, dead, stale.job, to, &Facts::default()).await.unwrap();
+    assert!(matches!(late, Moved::Lost));
+    assert!(matches!(jobs::holding(&mut conn).await.unwrap()[0], Holder::Claimed(_)));
+    world.finish().await;
+}
+
+/// The plan of the claim, whatever the size of the backlog.
+#[tokio::test]
+async fn the_claim_walks_the_head_of_its_index_with_a_thousand_and_with_a_million_pending_rows() {
+    let world = World::new(7).await;
+    let mut conn = world.conn().await;
+    let replica = register(&mut conn).await;
+    let claim = include_str!("../../src/store/sql/claim_jobs.sql");
+    let mut rows_read = Vec::new();
+    for (from, to) in [(1, 1_000), (1_001, 1_000_000)] {
+        let fill = format!(
+            "insert into longshore.jobs (id, priority, queue, state, name, namespace)
+             select gen_random_uuid(), i % 10, case i % 3 when 0 then 'other' else 'default' end, 'pending', 'job', 'default'
+             from generate_series({from}, {to}) i"
+        );
+        sqlx::query(sqlx::AssertSqlSafe("insert into longshore.queues values ('other') on conflict do nothing"))
+            .execute(&mut conn)
+            .await
+            .unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(fill)).execute(&mut conn).await.unwrap();
+        sqlx::query("analyze longshore.jobs").execute(&mut conn).await.unwrap();
+        let mut tx = conn.begin().await.unwrap();
+        let explain = format!("explain (analyze, format json, timing off) {claim}");
+        let plan: serde_json::Value = sqlx::query_scalar(sqlx::AssertSqlSafe(explain))
+            .bind(replica.0)
+            .bind(100_i64)
+            .bind(0.0_f64)
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
+        tx.rollback().await.unwrap();
+        let mut read = 0.0;
+        look_at(&plan[0]["Plan"], &mut read);
+        rows_read.push(read);
+    }
+    assert_eq!(rows_read[0], rows_read[1], "a longer backlog must not cost the claim a single row more");
+}
+
+/// Every scan of the jobs is by index and reads no more rows than may be claimed; nothing sorts more than the heads of the
+/// queues.
+fn look_at(node: &serde_json::Value, rows_read: &mut f64) {
+    let kind = node["Node Type"].as_str().unwrap();
+    let rows = node["Actual Rows"].as_f64().unwrap() * node["Actual Loops"].as_f64().unwrap();
+    if node["Relation Name"] == "jobs" && kind != "ModifyTable" {
+        assert!(kind.contains("Index") || kind == "Bitmap Heap Scan", "the claim reads the jobs by a {kind}: {node:#}");
+        assert!(rows <= 200.0, "the claim reads {rows} rows: {node:#}");
+        *rows_read += rows;
+    }
+    if kind.contains("Sort") {
+        assert!(rows <= 200.0, "the claim sorts {rows} rows");
+    }
+    for child in node["Plans"].as_array().into_iter().flatten() {
+        look_at(child, rows_read);
+    }
+}

@@ -1,0 +1,145 @@
+//! The database goes away and comes back: requests are refused at once and truthfully, and everything recovers by itself.
+
+use std::time::Instant;
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::harness::{
+    World, eventually,
+    jobs::job,
+    proxy::{Mode, Proxy},
+};
+
+/// A world whose replica reaches the database through a proxy.
+async fn behind_a_proxy(cap: i32) -> (World, Proxy, String) {
+    let mut world = World::new(cap).await;
+    let host = world.url.split(['@', '/']).nth(3).unwrap().to_owned();
+    let proxy = Proxy::to(host.clone()).await;
+    let through = world.url.replace(&host, &proxy.address.to_string());
+    let replica = world.start_on(&through, &[]).await;
+    (world, proxy, replica)
+}
+
+async fn submit_raw(world: &World, replica: &str, key: &str) -> (u16, Value) {
+    let request = job("kept", 100, 0).with("idempotency_key", key.into());
+    let answer = world.http.post(format!("{replica}/jobs")).json(&request.0).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_refuses_requests_are_503_at_once_and_all_recovers_without_a_restart() {
+    let (world, proxy, replica) = behind_a_proxy(2).await;
+    let before = world.submit(&replica, &job("before", 1500, 0)).await;
+    world.reaches(&replica, &before, "running").await;
+    proxy.set(Mode::Refuse);
+    eventually("submissions are refused", async || (submit_raw(&world, &replica, "a").await.0 == 503).then_some(())).await;
+    let asked = Instant::now();
+    let (status, problem) = submit_raw(&world, &replica, "b").await;
+    // Far below any time-out of ours; the client is not kept waiting for a database that is known to be away.
+    assert!(asked.elapsed().as_secs() < 3, "{:?}", asked.elapsed());
+    assert_eq!((status, problem["code"].as_str().unwrap()), (503, "database_unavailable"));
+    let health = |path: &'static str| {
+        let request = world.http.get(format!("{replica}{path}"));
+        async move { request.send().await.unwrap().status().as_u16() }
+    };
+    assert_eq!((health("/livez").await, health("/readyz").await), (200, 503));
+    proxy.set(Mode::Pass);
+    eventually("it is ready again", async || (health("/readyz").await == 200).then_some(())).await;
+    let after = world.submit(&replica, &job("after", 100, 0)).await;
+    world.reaches(&replica, &before, "succeeded").await;
+    world.reaches(&replica, &after, "succeeded").await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_whose_answer_is_lost_is_unknown_and_its_key_finds_it() {
+    let (world, proxy, replica) = behind_a_proxy(0).await;
+    // So that the connection is there, and the insertion itself is what is not answered.
+    world.submit(&replica, &job("first", 10, 0)).await;
+    proxy.set(Mode::LoseAnswers);
+    let (status, problem) = submit_raw(&world, &replica, "k").await;
+    assert_eq!((status, problem["code"].as_str().unwrap()), (503, "outcome_unknown"), "{problem}");
+    proxy.set(Mode::Pass);
+    let answer = eventually("the database is back", async || {
+        let (status, answer) = submit_raw(&world, &replica, "k").await;
+        (status != 503).then_some((status, answer))
+    })
+    .await;
+    assert!([200, 202].contains(&answer.0), "{answer:?}");
+    let names = world.names(&replica, "pending").await;
+    assert_eq!(names, ["first", "kept"], "it was asked for twice and is there once");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_hangs_stops_the_creating_and_others_take_over() {
+    let (mut world, proxy, cut_off) = behind_a_proxy(3).await;
+    let other = world.start(&[]).await;
+    proxy.set(Mode::Hang);
+    for index in 0..12 {
+        world.submit(&other, &job(&format!("job{index}"), 50, 0)).await;
+    }
+    world.all_end().await;
+    proxy.set(Mode::Pass);
+    let id = eventually("the one that was cut off works again", async || {
+        let (status, answer) = submit_raw(&world, &cut_off, "again").await;
+        (status < 300).then(|| answer["job_id"].as_str().unwrap().to_owned())
+    })
+    .await;
+    world.reaches(&other, &id, "succeeded").await;
+    world.cluster_is_empty().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_backends_again_and_again_loses_and_doubles_nothing() {
+    let mut world = World::new(4).await;
+    let replicas = [world.start(&[]).await, world.start(&[]).await];
+    let count = if crate::harness::cluster::is_real() { 12 } else { 60 };
+    let mut conn = world.conn().await;
+    let mine: i32 = crate::harness::scalar(&mut conn, "select pg_backend_pid()").await;
+    for index in 0..count {
+        let key = format!("k{index}");
+        let id = eventually("it is accepted", async || {
+            let (status, answer) = submit_raw(&world, &replicas[index % 2], &key).await;
+            (status < 300).then(|| answer["job_id"].as_str().unwrap().to_owned())
+        })
+        .await;
+        world.accepted.lock().unwrap().push(id);
+        if index % 4 == 0 {
+            let kill = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> $1 and application_name = 'longshore'";
+            sqlx::query(kill).bind(mine).execute(&mut conn).await.unwrap();
+        }
+    }
+    world.all_end().await;
+    let jobs: i64 = crate::harness::scalar(&mut conn, "select count(*) from longshore.jobs").await;
+    assert_eq!(jobs, count as i64);
+    world.cluster_is_empty().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_starts_before_its_database_waits_for_it() {
+    let world = World::new(1).await;
+    // The server is stopped in its tracks, and answers nobody.
+    let server = Pid::from_raw(world.postgres.pid().try_into().unwrap());
+    let host = world.url.split(['@', '/']).nth(3).unwrap().to_owned();
+    let proxy = Proxy::to(host.clone()).await;
+    proxy.set(Mode::Refuse);
+    let through = world.url.replace(&host, &proxy.address.to_string());
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_longshore"));
+    command.arg("serve").args(world.flags(&[])).args(["--database-url", &through]).arg("--kubeconfig");
+    command.arg(world.target.kubeconfig()).env("LONGSHORE_LOG_FORMAT", "json");
+    let starting = tokio::spawn(crate::harness::process::Process::start(command));
+    kill(server, Signal::SIGCONT).unwrap();
+    proxy.set(Mode::Pass);
+    let replica = starting.await.unwrap();
+    let id = world.submit(&replica.url, &job("first", 50, 0)).await;
+    world.reaches(&replica.url, &id, "succeeded").await;
+    replica.terminate().await;
+    world.finish().await;
+}

@@ -1,0 +1,199 @@
+//! A replica dies just before or just after each of its effects on the world, or never hears the answer; and whatever it
+//! left is finished by a survivor, once.
+
+#![cfg(feature = "failpoints")]
+
+use longshore::{
+    effects::Effect,
+    id::ReplicaId,
+    sim::{Effect as Fault, Rule},
+    spec::{Spec, Start, Submission},
+    store::{claims, replicas, submit},
+};
+use nix::sys::signal::Signal;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::harness::{
+    World, eventually,
+    jobs::{Request, job},
+    process::Process,
+    scalar,
+};
+
+/// The jobs that between them need every effect.
+fn requests() -> Vec<Request> {
+    vec![
+        job("normal", 50, 0),
+        job("delayed", 50, 0).with("delay", json!("300ms")),
+        job("victim", 60_000, 0).priority(5),
+    ]
+    .into_iter()
+    .map(|it| {
+        let key = it.0["name"].clone();
+        it.with("idempotency_key", key)
+    })
+    .collect()
+}
+
+/// Submits what is not accepted yet, as a client would that was answered with an error or not at all.
+async fn submit_all(world: &World, replica: &str, open: &mut Vec<Request>) {
+    let mut left = Vec::new();
+    for request in open.drain(..) {
+        let answer = world.http.post(format!("{replica}/jobs")).json(&request.0).send().await;
+        match answer {
+            Ok(answer) if answer.status().is_success() => {
+                let answer: Value = answer.json().await.unwrap();
+                world.accepted.lock().unwrap().push(answer["job_id"].as_str().unwrap().to_owned());
+            }
+            _ => left.push(request),
+        }
+    }
+    *open = left;
+}
+
+/// Asks for the victim to be cancelled, once it runs; answers whether that is on its way.
+async fn cancel_victim(world: &World, replica: &str) -> bool {
+    let list = world.http.get(format!("{replica}/jobs?name=victim")).send().await;
+    let Ok(list) = list else { return false };
+    let Ok(list) = list.json::<Value>().await else { return false };
+    let victim = &list["items"][0];
+    match victim["state"].as_str() {
+        Some("running") => {
+            let url = format!("{replica}/jobs/{}", victim["job_id"].as_str().unwrap());
+            let answer = world.http.delete(url).send().await;
+            answer.is_ok_and(|it| it.status() == StatusCode::ACCEPTED)
+        }
+        Some("stopping" | "cancelled") => true,
+        _ => false,
+    }
+}
+
+/// A job that a replica claimed before it died, so that there is something to take over.
+async fn leave_a_claim(world: &mut World) {
+    let mut conn = world.conn().await;
+    let dead = ReplicaId::new();
+    let annotations = [("sim.longshore.dev/duration".to_owned(), "50ms".to_owned())];
+    let spec = Spec { annotations: annotations.into(), command: vec!["true".into()], ..Spec::default() };
+    let submission = Submission {
+        name: "left".into(),
+        priority: 0,
+        queue: "default".into(),
+        namespace: world.target.namespace().to_owned(),
+        start: Start::Now,
+        idempotency_key: None,
+        spec,
+    };
+    submit::submit(&mut conn, dead, &submission).await.unwrap();
+    replicas::beat(&mut conn, dead, "dead", 60.0).await.unwrap();
+    claims::claim(&mut conn, dead, 1, 0.0).await.unwrap();
+    replicas::beat(&mut conn, dead, "dead", 0.0).await.unwrap();
+}
+
+async fn everything_ended(world: &World) -> bool {
+    let mut conn = world.conn().await;
+    let open: i64 = scalar(&mut conn, "select count(*) from longshore.jobs where finished_at is null").await;
+    let ended: i64 = scalar(&mut conn, "select count(*) from longshore.jobs where finished_at is not null").await;
+    open == 0 && ended >= 4 && world.target.jobs().await.is_empty()
+}
+
+async fn survives(effect: Effect, moment: &str) {
+    let mut world = World::new(3).await;
+    leave_a_claim(&mut world).await;
+    let failpoint = format!("{}:{moment}", effect.name());
+    let mut planted = world.spawn(&[], &[("LONGSHORE_FAILPOINT", &failpoint)]).await;
+    let mut open = requests();
+    let url = planted.url.clone();
+    let mut cancelled = false;
+    eventually("the planted replica dies, or has done everything", async || {
+        if planted.has_ended() {
+            return Some(());
+        }
+        submit_all(&world, &url, &mut open).await;
+        cancelled = cancelled || cancel_victim(&world, &url).await;
+        (open.is_empty() && cancelled && everything_ended(&world).await).then_some(())
+    })
+    .await;
+    if effect == Effect::HandBack {
+        hand_back(&mut world, &mut planted).await;
+    }
+    let taken = eventually("the failpoint is told", async || Some(planted.said("failpoint")).filter(|it| *it)).await;
+    assert!(taken, "{failpoint} was never reached: the test tests nothing");
+    let survivor = world.start(&[]).await;
+    eventually("the survivor finishes everything", async || {
+        submit_all(&world, &survivor, &mut open).await;
+        cancelled = cancelled || cancel_victim(&world, &survivor).await;
+        (open.is_empty() && everything_ended(&world).await).then_some(())
+    })
+    .await;
+    let mut conn = world.conn().await;
+    let jobs: i64 = scalar(&mut conn, "select count(*) from longshore.jobs").await;
+    let attempts: i32 = scalar(&mut conn, "select max(attempt) from longshore.jobs").await;
+    let expected = if effect == Effect::HandBack { 5 } else { 4 };
+    assert_eq!((jobs, attempts), (expected, 1), "{failpoint}: each job is there once and had one attempt");
+    let bad = "select count(*) from longshore.jobs where state <> case name when 'victim' then 'cancelled' else 'succeeded' end";
+    let bad: i64 = scalar(&mut conn, bad).await;
+    assert_eq!(bad, 0, "{failpoint}: a job ended otherwise than it should");
+    if planted.has_ended() {
+        drop(planted);
+    } else {
+        planted.terminate().await;
+    }
+    world.finish().await;
+}
+
+/// Stops the replica while Kubernetes turns away what it claimed.
+async fn hand_back(world: &mut World, planted: &mut Process) {
+    let full = Fault::Status { code: 429, reason: None, message: None, retry_after: None };
+    let faults = world.target.sim().faults().clone();
+    let rule = faults.add(Rule::new("create", "jobs", full).from_agent("longshore"));
+    let id = world.submit(&planted.url.clone(), &job("stuck", 50, 0)).await;
+    world.reaches(&planted.url.clone(), &id, "starting").await;
+    eventually("it is turned away", async || (faults.took(rule) > 0).then_some(())).await;
+    planted.signal(Signal::SIGTERM);
+    planted.ended().await;
+    faults.clear();
+}
+
+macro_rules! each_effect {
+    ($($name:ident: $effect:ident;)+) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread")]
+            async fn sim_only_dies_before() {
+                super::survives(super::Effect::$effect, "before").await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn sim_only_dies_after() {
+                super::survives(super::Effect::$effect, "after").await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn sim_only_loses_the_answer() {
+                super::survives(super::Effect::$effect, "lose").await;
+            }
+        }
+    )+
+
+        #[test]
+        fn no_effect_is_left_out() {
+            assert_eq!([$(Effect::$effect),+], Effect::ALL);
+        }
+    };
+}
+
+each_effect! {
+    submit_a_job: Submit;
+    promote: Promote;
+    claim: Claim;
+    take_over: TakeOver;
+    hand_back_a_claim: HandBack;
+    create_job: CreateJob;
+    record_created: RecordCreated;
+    record_running: RecordRunning;
+    request_cancel: RequestCancel;
+    record_stopping: RecordStopping;
+    delete_job: DeleteJob;
+    record_ending: RecordEnding;
+    remove_job: RemoveJob;
+}

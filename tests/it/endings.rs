@@ -1,0 +1,147 @@
+//! How jobs end, each told with its reason, and its slot freed when its pods are gone and not before.
+
+use kube::api::{Api, DeleteParams};
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::harness::{World, eventually, jobs::job};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_succeeds_and_one_that_fails_are_told_apart_with_their_exit_codes() {
+    let mut world = World::new(2).await;
+    let replica = world.start(&[]).await;
+    let good = world.submit(&replica, &job("good", 300, 0)).await;
+    let bad = world.submit(&replica, &job("bad", 300, 7)).await;
+    let good = world.reaches(&replica, &good, "succeeded").await;
+    let bad = world.reaches(&replica, &bad, "failed").await;
+    assert_eq!((&good["reason"], &good["attempts"][0]["exit_code"]), (&json!("completed"), &json!(0)));
+    assert_eq!((&bad["reason"], &bad["attempts"][0]["exit_code"]), (&json!("job_failed"), &json!(7)));
+    for job in [&good, &bad] {
+        let attempt = &job["attempts"][0];
+        for fact in ["kube_name", "kube_uid", "node", "pod", "claimed_at", "created_at", "started_at", "finished_at"] {
+            assert!(attempt[fact].is_string(), "{fact} is not on record: {attempt}");
+        }
+        assert_eq!(job["attempts"].as_array().unwrap().len(), 1);
+    }
+    world.cluster_is_empty().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pending_job_is_cancelled_at_once_and_never_created() {
+    let mut world = World::new(1).await;
+    let replica = world.start(&[]).await;
+    let first = world.submit(&replica, &job("first", 1500, 0).priority(9)).await;
+    world.reaches(&replica, &first, "running").await;
+    let waits = world.submit(&replica, &job("waits", 100, 0)).await;
+    assert_eq!(world.cancel(&replica, &waits).await, StatusCode::OK);
+    let cancelled = world.get(&replica, &format!("/jobs/{waits}")).await;
+    assert_eq!((&cancelled["state"], &cancelled["attempts"]), (&json!("cancelled"), &json!([])));
+    assert_eq!(world.cancel(&replica, &waits).await, StatusCode::OK, "cancelling again changes nothing");
+    world.reaches(&replica, &first, "succeeded").await;
+    assert_eq!(world.cancel(&replica, &first).await, StatusCode::CONFLICT);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_job_holds_its_slot_until_its_pod_is_gone() {
+    let mut world = World::new(1).await;
+    let replica = world.start(&[]).await;
+    // It takes two seconds to stop, on either target.
+    let slow = job("slow", 60_000, 0)
+        .with("command", json!(["sh", "-c", "trap 'sleep 2; exit 0' TERM; sleep 60 & wait"]))
+        .sim("duration", "60s")
+        .sim("stop", "2s");
+    let slow = world.submit(&replica, &slow).await;
+    world.reaches(&replica, &slow, "running").await;
+    let next = world.submit(&replica, &job("next", 100, 0)).await;
+    assert_eq!(world.cancel(&replica, &slow).await, StatusCode::ACCEPTED);
+    world.reaches(&replica, &slow, "stopping").await;
+    let next_job = world.get(&replica, &format!("/jobs/{next}")).await;
+    let pods = world.target.pods().await.len();
+    assert_eq!((next_job["state"].as_str().unwrap(), pods), ("pending", 1), "the slot was freed under a living pod");
+    let cancelled = world.reaches(&replica, &slow, "cancelled").await;
+    assert_eq!(cancelled["reason"], "cancelled");
+    world.reaches(&replica, &next, "succeeded").await;
+    world.cluster_is_empty().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_runs_too_long_is_stopped_and_says_so() {
+    let mut world = World::new(1).await;
+    let replica = world.start(&[]).await;
+    let id = world.submit(&replica, &job("long", 60_000, 0).with("timeout", json!("1s"))).await;
+    let ended = world.reaches(&replica, &id, "failed").await;
+    assert_eq!(ended["reason"], "deadline_exceeded");
+    world.cluster_is_empty().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_kubernetes_refuses_fails_its_job_and_frees_the_slot() {
+    let mut world = World::new(1).await;
+    let replica = world.start(&[]).await;
+    // Two containers of one name pass our own checks and not the API server's.
+    let container = json!({"name": "a", "image": "busybox:latest", "command": ["true"]});
+    let manifest = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": {
+        "restartPolicy": "Always", "containers": [container]}}}});
+    let bad = crate::harness::jobs::Request(json!({"name": "bad", "manifest": manifest}));
+    let bad = world.submit(&replica, &bad).await;
+    let good = world.submit(&replica, &job("good", 100, 0)).await;
+    let bad = world.reaches(&replica, &bad, "failed").await;
+    assert_eq!(bad["reason"], "manifest_rejected");
+    assert!(bad["message"].as_str().unwrap().contains("restartPolicy"), "{bad}");
+    world.reaches(&replica, &good, "succeeded").await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_kubernetes_job_someone_deletes_is_lost_once_its_pods_are_gone() {
+    let mut world = World::new(1).await;
+    let replica = world.start(&[]).await;
+    let id = world.submit(&replica, &job("victim", 60_000, 0)).await;
+    let running = world.reaches(&replica, &id, "running").await;
+    let api: Api<k8s_openapi::api::batch::v1::Job> =
+        Api::namespaced(world.target.stranger().await, world.target.namespace());
+    let name = running["attempts"][0]["kube_name"].as_str().unwrap();
+    let params = DeleteParams { grace_period_seconds: Some(1), ..DeleteParams::background() };
+    api.delete(name, &params).await.unwrap();
+    let lost = world.reaches(&replica, &id, "failed").await;
+    assert_eq!(lost["reason"], "lost");
+    assert!(world.target.pods().await.is_empty(), "it was given up while a pod of it lived");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delayed_job_waits_for_its_time_and_then_runs() {
+    let mut world = World::new(1).await;
+    let replica = world.start(&[]).await;
+    let id = world.submit(&replica, &job("later", 100, 0).with("delay", json!("2s"))).await;
+    assert_eq!(world.get(&replica, &format!("/jobs/{id}")).await["state"], "scheduled");
+    let other = world.submit(&replica, &job("now", 100, 0).priority(-5)).await;
+    world.reaches(&replica, &other, "succeeded").await;
+    let done = world.reaches(&replica, &id, "succeeded").await;
+    let at = |key: &str| done[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(at("claimed_at") >= at("run_at"), "{done}");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finished_job_stays_in_the_cluster_for_as_long_as_it_is_to_be_kept() {
+    let mut world = World::new(1).await;
+    let replica = world.start(&["--keep-finished=1h"]).await;
+    let id = world.submit(&replica, &job("kept", 100, 0)).await;
+    world.reaches(&replica, &id, "succeeded").await;
+    // Two whole passes later it is still there.
+    let mut conn = world.conn().await;
+    let beats = "select extract(epoch from max(heartbeat_at))::float8 from longshore.replicas";
+    let before: f64 = crate::harness::scalar(&mut conn, beats).await;
+    eventually("two passes go by", async || {
+        let now: f64 = crate::harness::scalar(&mut conn, beats).await;
+        (now - before > 1.5).then_some(())
+    })
+    .await;
+    assert_eq!(world.target.jobs().await.len(), 1);
+    world.finish().await;
+}

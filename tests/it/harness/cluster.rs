@@ -1,0 +1,145 @@
+//! The cluster of a test: the simulator, or a namespace of its own in the real one that `KUBECONFIG` names.
+
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Namespace, Pod, ServiceAccount},
+};
+use kube::{
+    Api, Client, Config,
+    api::{DeleteParams, ListParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use longshore::sim::{Sim, SimConfig};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::eventually;
+
+/// Where the real cluster of this project writes its audit log, unless LONGSHORE_TEST_AUDIT_LOG says otherwise.
+const REAL_AUDIT_LOG: &str = "/var/cache/real-cluster/logs/audit.log";
+
+pub enum Target {
+    Sim { sim: Sim, dir: tempfile::TempDir },
+    Real { kubeconfig: PathBuf, namespace: String },
+}
+
+/// Whether the suite runs against a real cluster.
+pub fn is_real() -> bool {
+    std::env::var_os("KUBECONFIG").is_some_and(|it| !it.is_empty())
+}
+
+impl Target {
+    pub async fn new() -> Self {
+        if is_real() {
+            let target = Self::Real {
+                kubeconfig: std::env::var_os("KUBECONFIG").unwrap().into(),
+                namespace: format!("ls-test-{}", &uuid::Uuid::new_v4().simple().to_string()[..10]),
+            };
+            target.create_namespace().await;
+            return target;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let config = SimConfig { audit_log: Some(dir.path().join("audit.log")), ..SimConfig::default() };
+        let sim = Sim::start(TcpListener::bind("127.0.0.1:0").await.unwrap(), config).await.unwrap();
+        std::fs::write(dir.path().join("kubeconfig"), sim.kubeconfig()).unwrap();
+        Self::Sim { sim, dir }
+    }
+
+    /// The simulator. For tests that a real cluster cannot play, which say so by name: `sim_only`.
+    pub fn sim(&self) -> &Sim {
+        match self {
+            Self::Sim { sim, .. } => sim,
+            Self::Real { .. } => panic!("this test needs the simulator; run it without KUBECONFIG"),
+        }
+    }
+
+    pub fn namespace(&self) -> &str {
+        match self {
+            Self::Sim { .. } => "default",
+            Self::Real { namespace, .. } => namespace,
+        }
+    }
+
+    /// For processes.
+    pub fn kubeconfig(&self) -> PathBuf {
+        match self {
+            Self::Sim { dir, .. } => dir.path().join("kubeconfig"),
+            Self::Real { kubeconfig, .. } => kubeconfig.clone(),
+        }
+    }
+
+    /// A client with the product's own user agent, so that its requests are told from others in the audit log.
+    pub async fn client(&self) -> Client {
+        longshore::cluster::connect::connect(Some(&self.kubeconfig())).await.unwrap().0
+    }
+
+    /// A client that is somebody else.
+    pub async fn stranger(&self) -> Client {
+        let file = Kubeconfig::read_from(self.kubeconfig()).unwrap();
+        Client::try_from(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap()).unwrap()
+    }
+
+    pub async fn jobs(&self) -> Vec<Job> {
+        let api: Api<Job> = Api::namespaced(self.stranger().await, self.namespace());
+        api.list(&ListParams::default()).await.unwrap().items
+    }
+
+    pub async fn pods(&self) -> Vec<Pod> {
+        let api: Api<Pod> = Api::namespaced(self.stranger().await, self.namespace());
+        api.list(&ListParams::default()).await.unwrap().items
+    }
+
+    /// The audit log, once it is complete; none where it is not known.
+    pub async fn audit_log(&self) -> Option<PathBuf> {
+        match self {
+            Self::Sim { dir, .. } => Some(dir.path().join("audit.log")),
+            Self::Real { .. } => {
+                let path = std::env::var_os("LONGSHORE_TEST_AUDIT_LOG").map_or_else(|| REAL_AUDIT_LOG.into(), PathBuf::from);
+                if !path.exists() {
+                    println!("no audit log at {}: what was created is not checked", path.display());
+                    return None;
+                }
+                self.flush(&path).await;
+                Some(path)
+            }
+        }
+    }
+
+    /// The real server writes its log in batches: ends when a request made now is in it.
+    async fn flush(&self, log: &Path) {
+        let api: Api<Job> = Api::namespaced(self.stranger().await, self.namespace());
+        let name = format!("last-{}", uuid::Uuid::new_v4().simple());
+        let container = json!({"name": "a", "image": "busybox:latest", "imagePullPolicy": "IfNotPresent", "command": ["true"]});
+        let job = json!({"metadata": {"name": name}, "spec": {"parallelism": 0, "template": {"spec": {
+            "restartPolicy": "Never", "containers": [container]}}}});
+        api.create(&PostParams::default(), &serde_json::from_value(job).unwrap()).await.unwrap();
+        eventually("the audit log is written", async || {
+            // From its end: the log grows with every test.
+            let text = std::fs::read(log).unwrap();
+            let tail = &text[text.len().saturating_sub(8 * 1024 * 1024)..];
+            String::from_utf8_lossy(tail).contains(&name).then_some(())
+        })
+        .await;
+    }
+
+    pub async fn tear_down(&self) {
+        if let Self::Real { namespace, .. } = self {
+            let api: Api<Namespace> = Api::all(self.stranger().await);
+            api.delete(namespace, &DeleteParams::background()).await.unwrap();
+        }
+    }
+
+    async fn create_namespace(&self) {
+        let client = self.stranger().await;
+        let namespace = serde_json::from_value(json!({"metadata": {"name": self.namespace()}})).unwrap();
+        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        let accounts: Api<ServiceAccount> = Api::namespaced(client, self.namespace());
+        eventually("the namespace has its service account", async || {
+            let account = accounts.get_opt("default").await.unwrap()?;
+            account.secrets.is_some_and(|it| !it.is_empty()).then_some(())
+        })
+        .await;
+    }
+}

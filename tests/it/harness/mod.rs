@@ -1,0 +1,161 @@
+//! A small whole world for a test: a Postgres of its own, a cluster (simulated, or the real one that `KUBECONFIG` names),
+//! and any number of replicas, in this process or as processes of their own. When the test is over the world checks
+//! itself: see [`invariants`].
+
+pub mod audit;
+pub mod cluster;
+pub mod invariants;
+pub mod jobs;
+pub mod process;
+pub mod proxy;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use clap::Parser;
+use longshore::{config, embedded::Postgres, run::Replica, store::Db};
+use sqlx::{Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+use cluster::Target;
+
+/// How long anything may take that must happen. Generous: a busy machine is no reason to fail.
+pub const BOUND: Duration = Duration::from_secs(120);
+
+/// Flags of a replica, for [`World::start`].
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    replica: config::Replica,
+}
+
+/// A world. Its fields are dropped in this order: the replicas before what they stand on.
+pub struct World {
+    pub replicas: Vec<Replica>,
+    pub processes: Vec<process::Process>,
+    pub target: Target,
+    /// The ids of all jobs that were accepted with a 2xx.
+    pub accepted: Arc<Mutex<Vec<String>>>,
+    pub http: reqwest::Client,
+    pub url: String,
+    watcher: invariants::CapWatcher,
+    pub postgres: Postgres,
+}
+
+impl World {
+    /// A world with a cap, and no replica yet.
+    pub async fn new(cap: i32) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let postgres = Postgres::start_throw_away(None).expect("a Postgres of the test's own");
+        let url = postgres.url.clone();
+        longshore::store::migrate::create_database(&url).await.unwrap();
+        longshore::store::migrate::run(&Db::new(&url, 2).unwrap()).await.unwrap();
+        let mut world = Self {
+            replicas: Vec::new(),
+            processes: Vec::new(),
+            target: Target::new().await,
+            accepted: Arc::default(),
+            http: reqwest::Client::new(),
+            watcher: invariants::CapWatcher::start(&url).await,
+            url,
+            postgres,
+        };
+        world.set_cap(cap).await;
+        world
+    }
+
+    /// Starts a replica in this process, with `flags` on top of what suits tests.
+    pub async fn start(&mut self, flags: &[&str]) -> String {
+        self.start_on(&self.url.clone(), flags).await
+    }
+
+    /// The same, with its own way to the database.
+    pub async fn start_on(&mut self, database_url: &str, flags: &[&str]) -> String {
+        let flags = self.flags(flags);
+        let config = Flags::try_parse_from(std::iter::once("test").chain(flags.iter().map(String::as_str))).unwrap();
+        let client = self.target.client().await;
+        let replica = Replica::start(&config.replica, database_url, client, CancellationToken::new()).await.unwrap();
+        let url = format!("http://127.0.0.1:{}", replica.address.port());
+        self.replicas.push(replica);
+        url
+    }
+
+    /// Flags of a replica in a test: short periods, and Jobs that go as soon as their outcome is recorded.
+    pub fn flags(&self, more: &[&str]) -> Vec<String> {
+        let namespace = self.target.namespace();
+        let given = |name: &str| more.iter().any(|it| it.split('=').next() == Some(name));
+        let defaults = [
+            ("--host", "127.0.0.1"),
+            ("--port", "0"),
+            ("--namespace", namespace),
+            ("--lease", "3s"),
+            ("--claim-period", "200ms"),
+            ("--reconcile-period", "500ms"),
+            ("--keep-finished", "0s"),
+            ("--dispatch-delay", "0s"),
+        ];
+        let defaults = defaults.iter().filter(|(name, _)| !given(name)).map(|(name, value)| format!("{name}={value}"));
+        defaults.chain(more.iter().map(|it| (*it).to_owned())).collect()
+    }
+
+    pub async fn conn(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.unwrap()
+    }
+
+    /// Sets the cap, and holds the world to it from now on.
+    pub async fn set_cap(&mut self, cap: i32) {
+        let mut conn = self.conn().await;
+        sqlx::query("update longshore.limits set cap = $1 where name = 'global'").bind(cap).execute(&mut conn).await.unwrap();
+        self.watcher.allow(cap);
+    }
+
+    /// Stops every replica as an operator would, checks the world, and ends it. The last line of every test.
+    pub async fn finish(mut self) {
+        for replica in std::mem::take(&mut self.replicas) {
+            replica.stop().await;
+        }
+        for process in std::mem::take(&mut self.processes) {
+            process.terminate().await;
+        }
+        self.check().await;
+    }
+
+    /// Checks every invariant as of now.
+    pub async fn check(&mut self) {
+        self.watcher.check();
+        let mut conn = self.conn().await;
+        let accepted = self.accepted.lock().unwrap().clone();
+        invariants::check_rows(&mut conn, &accepted).await;
+        if let Some(log) = self.target.audit_log().await {
+            let instance: String = scalar(&mut conn, "select name from longshore.instance").await;
+            let events = audit::read(&log, &instance);
+            audit::check(&events, self.watcher.allowed());
+            audit::ask_witness(&log, &instance, self.watcher.allowed());
+        }
+        self.target.tear_down().await;
+    }
+}
+
+/// One value.
+pub async fn scalar<T>(conn: &mut PgConnection, sql: &'static str) -> T
+where
+    T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+{
+    sqlx::query_scalar(sql).fetch_one(conn).await.unwrap()
+}
+
+/// Waits until `condition` answers something, asking again and again; panics with `what` when it takes for ever.
+pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let asked = async {
+        let mut pause = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            pause.tick().await;
+            if let Some(found) = condition().await {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(BOUND, asked).await.unwrap_or_else(|_| panic!("did not happen within {BOUND:?}: {what}"))
+}

@@ -1,0 +1,89 @@
+//! What the database itself refuses, whoever asks; and how the schema comes to be.
+
+use longshore::{
+    lifecycle::{EDGES, StateName},
+    store::{Db, migrate},
+};
+use sqlx::{Connection, PgConnection};
+
+use crate::harness::{World, scalar};
+
+#[tokio::test]
+async fn the_database_knows_exactly_the_edges_that_the_types_know() {
+    let world = World::new(1).await;
+    let mut conn = world.conn().await;
+    for from in StateName::ALL {
+        for to in StateName::ALL {
+            let legal: bool = sqlx::query_scalar("select longshore.job_state_may_follow($1, $2)")
+                .bind(from.name())
+                .bind(to.name())
+                .fetch_one(&mut conn)
+                .await
+                .unwrap();
+            assert_eq!(legal, EDGES.contains(&(from, to)), "{} to {}", from.name(), to.name());
+        }
+    }
+    world.finish().await;
+}
+
+/// Runs a statement that must be refused, and answers by which constraint.
+async fn refused(conn: &mut PgConnection, sql: &'static str) -> String {
+    let err = sqlx::query(sql).execute(conn).await.expect_err(sql);
+    let err = err.into_database_error().unwrap();
+    err.constraint().unwrap_or(err.message()).to_owned()
+}
+
+#[tokio::test]
+async fn impossible_rows_and_moves_are_refused_by_name() {
+    let world = World::new(1).await;
+    let mut conn = world.conn().await;
+    sqlx::query(
+        "insert into longshore.jobs (id, priority, queue, state, name, namespace, reason, message, finished_at)
+         values (gen_random_uuid(), 0, 'default', 'pending', 'waits', 'default', null, null, null),
+                (gen_random_uuid(), 0, 'default', 'succeeded', 'done', 'default', 'completed', '', now())",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    let attempts = [
+        ("update longshore.jobs set state = 'pending', reason = null, message = null, finished_at = null
+           where name = 'done'", "move_is_an_edge"),
+        ("update longshore.jobs set state = 'running' where name = 'waits'", "move_is_an_edge"),
+        ("update longshore.jobs set state = 'sleeping' where name = 'waits'", "move_is_an_edge"),
+        ("update longshore.jobs set state = 'starting', attempt = 1, claimed_at = now() where name = 'waits'", "holder_has_nonce"),
+        ("update longshore.jobs set state = 'starting', nonce = gen_random_uuid(), attempt = 1, claimed_at = now()
+           where name = 'waits'", "starting_has_replica_or_uid"),
+        ("update longshore.jobs set nonce = gen_random_uuid() where name = 'waits'", "holder_has_nonce"),
+        ("update longshore.jobs set state = 'cancelled' where name = 'waits'", "ending_has_reason"),
+        ("update longshore.jobs set reason = null, message = null where name = 'done'", "ending_has_reason"),
+        ("insert into longshore.jobs (id, priority, queue, state, name, namespace)
+          values (gen_random_uuid(), 0, 'default', 'scheduled', 'a', 'default')", "scheduled_has_run_at"),
+        ("update longshore.limits set cap = -1", "cap_is_not_negative"),
+        ("insert into longshore.queues values ('not a label')", "queue_name_is_a_label"),
+        ("insert into longshore.instance values (false)", "instance_is_one_row"),
+    ];
+    for (sql, constraint) in attempts {
+        assert_eq!(refused(&mut conn, sql).await, constraint, "{sql}");
+    }
+    for sql in ["update longshore.job_events set reason = 'x'", "delete from longshore.job_events"] {
+        assert_eq!(refused(&mut conn, sql).await, "longshore.job_events is append-only");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_that_migrate_at_once_all_succeed_and_migrate_once() {
+    let world = World::new(1).await;
+    let mut conn = world.conn().await;
+    sqlx::query("create database fresh").execute(&mut conn).await.unwrap();
+    let url = world.url.replace("/longshore", "/fresh").replacen("/fresh:", "/longshore:", 1);
+    let migrators = (0..8).map(|_| async { migrate::run(&Db::new(&url, 1).unwrap()).await });
+    for done in futures::future::join_all(migrators).await {
+        done.unwrap();
+    }
+    let mut fresh = PgConnection::connect(&url).await.unwrap();
+    let instances: i64 = scalar(&mut fresh, "select count(*) from longshore.instance").await;
+    let version: i64 = scalar(&mut fresh, "select max(version) from longshore.schema_migrations where success").await;
+    assert_eq!((instances, version), (1, migrate::target()));
+    let public: i64 = scalar(&mut fresh, "select count(*) from pg_tables where schemaname = 'public'").await;
+    assert_eq!(public, 0, "everything is in the schema longshore");
+}

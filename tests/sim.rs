@@ -1,0 +1,12 @@
+//! The simulated cluster, seen through the real client over real TCP.
+
+#[path = "sim/api.rs"]
+mod api;
+#[path = "sim/faults.rs"]
+mod faults;
+#[path = "sim/harness.rs"]
+mod harness;
+#[path = "sim/jobs.rs"]
+mod jobs;
+#[path = "sim/watches.rs"]
+mod watches;
