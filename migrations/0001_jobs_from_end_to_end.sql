@@ -143,6 +143,7 @@ create table longshore.attempts (
     reason text,
     message text,
     claimed_by uuid not null, -- the replica that took the slot
+    taken_over boolean not null default false, -- whether another one ever answered for it; never unset
     claimed_at timestamptz not null,
     created_at timestamptz,   -- when its Kubernetes Job was known to exist
     started_at timestamptz,   -- when a container of it started, by the node's clock

@@ -26,12 +26,13 @@ use crate::{
 #[derive(Parser)]
 #[command(name = "longshore", version, max_term_width = 100)]
 struct Cli {
+    #[command(flatten)]
+    connection: client::Connection,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value a process")]
 enum Command {
     /// Run a replica: the API, the scheduler and the watches
     Serve(Serve),
@@ -111,8 +112,9 @@ struct SimArgs {
 pub fn main() -> ExitCode {
     // One TLS stack; it can only be installed once, and this is the only place that does.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let done = match Cli::parse().command {
-        Command::Client(command) => return with_runtime(client::run(command)),
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Client(command) => return with_runtime(client::run(cli.connection, command)),
         Command::Serve(args) => serve(args),
         Command::Dev(args) => dev(args),
         Command::Migrate(args) => migrate(&args),

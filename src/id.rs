@@ -116,7 +116,8 @@ mod tests {
             prop_assert!(kube.len() <= KUBE_NAME_CHARS, "{kube}");
             prop_assert!(kube.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{kube}");
             prop_assert!(kube.starts_with(|c: char| c.is_ascii_alphanumeric()));
-            prop_assert!(kube.ends_with(&format!("{}-{attempt}", id.0.simple())));
+            let tail = format!("{}-{attempt}", id.0.simple());
+            prop_assert!(kube.ends_with(&tail));
         }
     }
 }

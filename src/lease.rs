@@ -30,15 +30,33 @@ pub struct Lease {
     length: Duration,
     /// When the last confirmed heartbeat was sent, in milliseconds of the boot clock; 0 before the first.
     proved_at: AtomicU64,
+    /// How often it was taken up after a gap.
+    tenure: AtomicU64,
 }
+
+/// One uninterrupted time of holding the lease. What was read in it may be acted on in it, and not after a gap, in which
+/// others may have taken it over: a replica that slept and beats again holds its lease, but in another tenure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tenure(u64);
 
 impl Lease {
     pub fn new(length: Duration) -> Arc<Self> {
-        Arc::new(Self { length, proved_at: AtomicU64::new(0) })
+        Arc::new(Self { length, proved_at: AtomicU64::new(0), tenure: AtomicU64::new(0) })
     }
 
-    /// Whether this replica may act on what it has claimed.
-    pub fn holds(&self) -> bool {
+    /// The tenure in which this replica may act now, if it may.
+    pub fn tenure(&self) -> Option<Tenure> {
+        // Read first: should a gap end in between, the older number is the one that is no longer good.
+        let tenure = Tenure(self.tenure.load(Ordering::Acquire));
+        self.is_fresh().then_some(tenure)
+    }
+
+    /// Whether this replica may still act on what it read in `tenure`.
+    pub fn still_holds(&self, tenure: Tenure) -> bool {
+        self.tenure() == Some(tenure)
+    }
+
+    fn is_fresh(&self) -> bool {
         let proved_at = self.proved_at.load(Ordering::Acquire);
         proved_at > 0 && boot_millis().saturating_sub(proved_at) < (self.length / 2).as_millis() as u64
     }
@@ -53,8 +71,15 @@ impl Lease {
         let sent_at = boot_millis();
         let mut conn = db.conn().await?;
         replicas::beat(&mut conn, replica, hostname, self.length.as_secs_f64()).await?;
-        self.proved_at.store(sent_at, Ordering::Release);
+        self.confirm(sent_at);
         Ok(())
+    }
+
+    fn confirm(&self, sent_at: u64) {
+        if !self.is_fresh() {
+            self.tenure.fetch_add(1, Ordering::AcqRel);
+        }
+        self.proved_at.store(sent_at, Ordering::Release);
     }
 
     /// Gives signs of life until `stop`.
@@ -77,4 +102,25 @@ fn boot_millis() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
     // The clock cannot fail on Linux; 0 would mean that no lease ever holds, which is safe.
     now.map(|it| it.as_millis() as u64 + 1).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_before_a_gap_may_not_be_acted_on_after_it() {
+        let lease = Lease { length: Duration::from_secs(3600), proved_at: AtomicU64::new(0), tenure: AtomicU64::new(0) };
+        assert_eq!(lease.tenure(), None, "no heartbeat was confirmed yet");
+        lease.confirm(boot_millis());
+        let before = lease.tenure().unwrap();
+        lease.confirm(boot_millis());
+        assert!(lease.still_holds(before), "without a gap it is the same tenure");
+        // A sleep of more than half a lease.
+        lease.proved_at.store(1, Ordering::Release);
+        let asleep = Lease { length: Duration::from_millis(2), ..lease };
+        assert!(!asleep.still_holds(before));
+        asleep.confirm(boot_millis());
+        assert!(!asleep.still_holds(before), "it beats again, but others may have acted meanwhile");
+    }
 }

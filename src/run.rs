@@ -175,12 +175,15 @@ impl Parts {
 
         parts.serve(listener, &stop).await;
         loops.close();
-        if tokio::time::timeout(parts.config.drain_timeout, loops.wait()).await.is_err() {
-            tracing::warn!("stopped before everything under way was finished; the other replicas will see to it");
-        }
+        let drained = tokio::time::timeout(parts.config.drain_timeout, loops.wait()).await.is_ok();
         until_drained.cancel();
         let _ = tokio::join!(heart, sender);
-        parts.leave().await;
+        if drained {
+            parts.leave().await;
+        } else {
+            // The lease must run out first: what is under way may still be sent.
+            tracing::warn!("stopped before everything under way was finished; the other replicas will see to it");
+        }
     }
 
     async fn serve(&self, listener: TcpListener, stop: &CancellationToken) {
@@ -226,6 +229,7 @@ impl Parts {
             instance: self.instance.clone(),
             db: self.db.clone(),
             cluster: self.cluster.clone(),
+            view: self.view.clone(),
             signals: self.signals.clone(),
             lease: self.lease.clone(),
             defaults: self.defaults.clone(),
@@ -247,7 +251,8 @@ impl Parts {
             signals: self.signals.clone(),
             config: reconcile::Config {
                 period: self.config.reconcile_period,
-                keep_finished: self.config.keep_finished,
+                // A create that is late by less than a lease still meets its own earlier self.
+                keep_finished: self.config.keep_finished.max(self.config.lease),
             },
             again: HashSet::new(),
             reported: HashSet::new(),

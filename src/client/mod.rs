@@ -1,8 +1,82 @@
-//! stub
-#[derive(clap::Subcommand)]
-pub enum Command {
-    Get,
+//! The client commands: each turns its arguments into requests and their answers into text, JSON and an exit code.
+
+mod cancel;
+mod exit;
+mod failure;
+mod get;
+mod http;
+mod list;
+mod output;
+mod request;
+mod retry;
+mod submit;
+mod text;
+mod view;
+mod wait;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use exit::Exit;
+use failure::Failure;
+use http::Http;
+use output::Format;
+
+/// Where Longshore is.
+#[derive(Debug, Args)]
+pub struct Connection {
+    /// Where Longshore answers
+    // A URL may carry a password, which a help text should not show.
+    #[arg(long, global = true, env = "LONGSHORE_URL", hide_env_values = true, default_value = "http://127.0.0.1:8000")]
+    #[arg(value_name = "URL", help_heading = "Connection")]
+    pub url: String,
 }
-pub async fn run(_command: Command) -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+
+/// A client command.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one value a process")]
+pub enum Command {
+    /// Submit a job
+    Submit(submit::Submit),
+    /// List jobs, newest first
+    List(list::List),
+    /// Describe a job and its attempts
+    Get(get::Get),
+    /// Cancel jobs: at once where they wait, else they are stopped
+    Cancel(cancel::Cancel),
+    /// Wait until jobs have ended
+    Wait(wait::Wait),
+}
+
+/// Runs a client command; whatever went wrong has been said on stderr when it returns.
+pub async fn run(connection: Connection, command: Command) -> ExitCode {
+    let format = command.format();
+    let done = match Http::new(&connection.url) {
+        Ok(http) => command.run(&http).await,
+        Err(failure) => Err(failure),
+    };
+    done.unwrap_or_else(|failure| failure.report(format)).into()
+}
+
+impl Command {
+    fn format(&self) -> Format {
+        match self {
+            Self::Submit(it) => it.output,
+            Self::List(it) => it.output,
+            Self::Get(it) => it.output,
+            Self::Cancel(it) => it.output,
+            Self::Wait(it) => it.output,
+        }
+    }
+
+    async fn run(self, http: &Http) -> Result<Exit, Failure> {
+        match self {
+            Self::Submit(it) => submit::run(http, it).await,
+            Self::List(it) => list::run(http, &it).await,
+            Self::Get(it) => get::run(http, &it).await,
+            Self::Cancel(it) => cancel::run(http, &it).await,
+            Self::Wait(it) => wait::run(http, &it).await,
+        }
+    }
 }

@@ -40,5 +40,7 @@ fn client(mut config: Config) -> anyhow::Result<Client> {
     let agent = HeaderValue::from_static(concat!("longshore/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, agent));
     config.connect_timeout = Some(CONNECT_TIMEOUT);
+    // Whether to send a request again is for the caller to say, who knows whether it still may.
+    config.default_retry = false;
     Client::try_from(config).context("cannot make a client for the cluster")
 }

@@ -14,16 +14,17 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 pub use k8s_openapi::api::batch::v1::Job as KubeJob;
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, PostParams, Preconditions, PropagationPolicy},
+    api::{DeleteParams, ListParams, PostParams, Preconditions, PropagationPolicy},
 };
 
 use crate::{
     effects::{self, Effect},
-    id::KubeUid,
+    id::{AttemptNo, JobId, KubeUid},
 };
 
 use answer::{CreateFailure, Failure};
 use manifest::Identity;
+use seen::SeenJob;
 
 /// How long a request to Kubernetes may take, unless its caller is in more of a hurry.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,8 +51,10 @@ pub enum Created {
 pub enum Deleted {
     /// It is being deleted, or gone.
     Accepted,
-    /// There was no such Job, or the one of that name is another's.
+    /// There was no such Job.
     Absent,
+    /// It is another's, or not as it was seen any more.
+    Changed,
 }
 
 impl Cluster {
@@ -113,14 +116,42 @@ impl Cluster {
         }
     }
 
-    /// Deletes one Job and waits for nothing: its pods are stopped first, and it goes when they are gone.
-    pub async fn stop(&self, namespace: &str, name: &str, uid: &KubeUid) -> Result<Deleted, Failure> {
-        effects::at(Effect::DeleteJob, self.delete(namespace, name, uid, PropagationPolicy::Foreground)).await
+    /// Whether a pod of that attempt may still run, as the API server has it now. Pods are known by their labels and by
+    /// the name of the Job that controls them, whatever its uid: it may have been deleted before it was on record.
+    pub async fn has_live_pods(
+        &self,
+        namespace: &str,
+        job: JobId,
+        attempt: AttemptNo,
+        kube_name: &str,
+    ) -> Result<bool, Failure> {
+        self.wait_for_turn().await;
+        let pods: Api<kube::api::DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &view::pod_resource());
+        let labels = format!("{}={job},{}={attempt}", manifest::JOB_ID, manifest::ATTEMPT);
+        match tokio::time::timeout(REQUEST_TIMEOUT, pods.list(&ListParams::default().labels(&labels))).await {
+            Ok(Ok(list)) => {
+                let mut pods = list.items.iter().filter_map(seen::pod_of_any);
+                Ok(pods.any(|it| it.alive && it.owner_name == kube_name))
+            }
+            Ok(Err(err)) => Err(answer::of_request(err)),
+            Err(_) => Err(Failure::timed_out(REQUEST_TIMEOUT)),
+        }
     }
 
-    /// Deletes one Job that has ended, and its pods behind it.
-    pub async fn remove(&self, namespace: &str, name: &str, uid: &KubeUid) -> Result<Deleted, Failure> {
-        effects::at(Effect::RemoveJob, self.delete(namespace, name, uid, PropagationPolicy::Background)).await
+    /// Deletes one Job, if it is still as it was seen, and waits for nothing: its pods are stopped first, and it goes when
+    /// they are gone. One that has ended since is left for its outcome to be recorded.
+    pub async fn stop(&self, job: &SeenJob) -> Result<Deleted, Failure> {
+        let seen = Preconditions { uid: Some(job.uid.0.clone()), resource_version: job.resource_version.clone() };
+        let deleted = self.delete(&job.namespace, &job.name, seen, PropagationPolicy::Foreground);
+        effects::at(Effect::DeleteJob, deleted).await
+    }
+
+    /// Deletes one Job whose outcome is recorded, and its pods behind it.
+    pub async fn remove(&self, job: &SeenJob) -> Result<Deleted, Failure> {
+        let seen = Preconditions { uid: Some(job.uid.0.clone()), resource_version: None };
+        let deleted = self.delete(&job.namespace, &job.name, seen, PropagationPolicy::Background);
+        effects::at(Effect::RemoveJob, deleted).await
     }
 
     /// The precondition on the uid keeps a stranger's Job of the same name out of harm's way.
@@ -128,19 +159,20 @@ impl Cluster {
         &self,
         namespace: &str,
         name: &str,
-        uid: &KubeUid,
+        seen: Preconditions,
         propagation: PropagationPolicy,
     ) -> Result<Deleted, Failure> {
         self.wait_for_turn().await;
         let params = DeleteParams {
             propagation_policy: Some(propagation),
-            preconditions: Some(Preconditions { uid: Some(uid.0.clone()), resource_version: None }),
+            preconditions: Some(seen),
             ..DeleteParams::default()
         };
         let jobs = self.jobs(namespace);
         match tokio::time::timeout(REQUEST_TIMEOUT, jobs.delete(name, &params)).await {
             Ok(Ok(_)) => Ok(Deleted::Accepted),
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(Deleted::Absent),
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(Deleted::Absent),
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 => Ok(Deleted::Changed),
             Ok(Err(err)) => Err(answer::of_request(err)),
             Err(_) => Err(Failure::timed_out(REQUEST_TIMEOUT)),
         }
@@ -149,7 +181,7 @@ impl Cluster {
     /// Whether the API server answers this replica's kind of question.
     pub async fn ping(&self) -> Result<(), Failure> {
         let namespace = self.namespaces.first().map_or("default", String::as_str);
-        let params = kube::api::ListParams::default().limit(1);
+        let params = ListParams::default().limit(1);
         match tokio::time::timeout(REQUEST_TIMEOUT, self.jobs(namespace).list_metadata(&params)).await {
             Ok(answer) => answer.map(|_| ()).map_err(answer::of_request),
             Err(_) => Err(Failure::timed_out(REQUEST_TIMEOUT)),

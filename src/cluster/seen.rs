@@ -20,6 +20,7 @@ pub struct SeenJob {
     pub namespace: String,
     pub name: String,
     pub uid: KubeUid,
+    pub resource_version: Option<String>,
     /// None when its labels are not of our making.
     pub attempt: Option<(JobId, AttemptNo)>,
     pub nonce: Option<Nonce>,
@@ -45,6 +46,7 @@ pub struct SeenPod {
     pub name: String,
     /// The Job that controls it.
     pub owner: KubeUid,
+    pub owner_name: String,
     /// Whose job its labels say it is; only a hint where to look.
     pub job: Option<JobId>,
     /// Whether anything of it may still run.
@@ -62,15 +64,13 @@ pub enum Seen {
     Absent { live_pods: bool },
     /// A consistent read confirmed that there is no such Job, and no pod of it lives.
     Gone,
-    Present(Sight),
+    Present(Box<Sight>),
 }
 
 /// A Job and its pods together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sight {
-    pub uid: KubeUid,
-    pub deleting: bool,
-    pub phase: Phase,
+    pub job: SeenJob,
     pub live_pods: bool,
     /// Whether every pod that the Job counts as ended was seen, or long enough was waited for it.
     pub settled: bool,
@@ -89,6 +89,7 @@ pub fn job_of_any(object: &DynamicObject) -> SeenJob {
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
         uid: KubeUid(object.uid().unwrap_or_default()),
+        resource_version: object.resource_version(),
         attempt: attempt(),
         nonce: annotations.get(manifest::NONCE).and_then(|it| it.parse().ok()).map(Nonce),
         spec_hash: annotations.get(manifest::SPEC_HASH).cloned(),
@@ -121,6 +122,7 @@ pub fn pod_of_any(object: &DynamicObject) -> Option<SeenPod> {
     Some(SeenPod {
         namespace: object.namespace().unwrap_or_default(),
         owner: KubeUid(owner.uid.clone()),
+        owner_name: owner.name.clone(),
         job: object.labels().get(manifest::JOB_ID).and_then(|it| it.parse().ok()),
         alive: !matches!(phase, "Succeeded" | "Failed"),
         facts: Facts {

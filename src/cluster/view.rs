@@ -55,6 +55,8 @@ struct Objects {
     /// When a Job was first seen to have ended.
     ended: HashMap<KubeUid, Instant>,
     changed: HashSet<JobId>,
+    /// Jobs that this replica created, and did not see the end of.
+    followed: HashSet<JobId>,
     listed: HashSet<(String, Kind)>,
 }
 
@@ -75,6 +77,25 @@ impl View {
         std::mem::take(&mut self.objects().changed)
     }
 
+    /// Counts a job as this replica's to follow, and as changed just now.
+    pub fn follow_job(&self, id: JobId) {
+        let mut objects = self.objects();
+        objects.followed.insert(id);
+        objects.changed.insert(id);
+        drop(objects);
+        self.changed.notify_one();
+    }
+
+    /// Whether [`Self::follow_job`] was said of it.
+    pub fn follows(&self, id: JobId) -> bool {
+        self.objects().followed.contains(&id)
+    }
+
+    /// Takes back [`Self::follow_job`].
+    pub fn let_go(&self, id: JobId) {
+        self.objects().followed.remove(&id);
+    }
+
     /// Whether everything in `namespaces` was listed.
     pub fn is_complete(&self, namespaces: &[String]) -> bool {
         let objects = self.objects();
@@ -90,7 +111,7 @@ impl View {
         let found = objects.jobs.get(&(namespace.to_owned(), name.to_owned()));
         let ours = found.filter(|it| it.nonce == Some(nonce) && uid.is_none_or(|uid| *uid == it.uid));
         match ours {
-            Some(job) => Seen::Present(objects.sight(job)),
+            Some(job) => Seen::Present(Box::new(objects.sight(job))),
             None => Seen::Absent { live_pods: uid.is_some_and(|uid| objects.pods_of(uid).any(|it| it.alive)) },
         }
     }
@@ -107,7 +128,7 @@ impl View {
 
     /// Keeps the view up to date until `stop`.
     pub async fn follow(&self, cluster: &Cluster, instance: &str, stop: CancellationToken) {
-        let kinds = [(Kind::Jobs, job_resource()), (Kind::Pods, ApiResource::erase::<Pod>(&()))];
+        let kinds = [(Kind::Jobs, job_resource()), (Kind::Pods, pod_resource())];
         let watches = cluster.namespaces.iter().flat_map(|namespace| {
             kinds.iter().map(|(kind, resource)| self.follow_one(cluster, instance, namespace, *kind, resource))
         });
@@ -233,9 +254,7 @@ impl Objects {
             (it.facts.exit_code.is_some_and(|code| code != 0), it.facts.exit_code.is_some(), it.facts.started_at.is_some())
         });
         Sight {
-            uid: job.uid.clone(),
-            deleting: job.deleting,
-            phase: job.phase.clone(),
+            job: job.clone(),
             live_pods: self.pods_of(&job.uid).any(|it| it.alive),
             settled: waited || (job.ended_pods > 0 && ended as i64 >= job.ended_pods),
             facts: telling.map(|it| it.facts.clone()).unwrap_or_default(),
@@ -246,4 +265,9 @@ impl Objects {
 /// What the untyped requests about Jobs are sent to.
 pub fn job_resource() -> ApiResource {
     ApiResource::erase::<KubeJob>(&())
+}
+
+/// What the untyped requests about pods are sent to.
+pub fn pod_resource() -> ApiResource {
+    ApiResource::erase::<Pod>(&())
 }

@@ -4,8 +4,7 @@
 //! or when it is confirmed to be gone with all its pods.
 
 use crate::{
-    cluster::seen::{Phase, Seen, Sight},
-    id::KubeUid,
+    cluster::seen::{Phase, Seen, SeenJob, Sight},
     lifecycle::{Ending, Facts, Reason},
     store::jobs::{Holder, Record},
 };
@@ -19,8 +18,6 @@ pub enum Step {
     Wait,
     /// Look again soon, though nothing may change that a watch would tell.
     LookAgain,
-    /// Its Kubernetes Job exists, though nobody recorded it.
-    Adopt(KubeUid),
     /// A container of it started.
     Start(Facts),
     /// Ask the API server whether it is really gone.
@@ -28,7 +25,7 @@ pub enum Step {
     /// Someone wants it stopped: record that, then delete it.
     Stop(Ending),
     /// It is being stopped, and nobody deleted it yet.
-    Delete(KubeUid),
+    Delete(SeenJob),
     Finish(End, Facts),
 }
 
@@ -46,9 +43,10 @@ pub fn decide(job: &Holder, seen: &Seen) -> Step {
     match (job, seen) {
         (Holder::Claimed(_) | Holder::Created(_) | Holder::Running(_) | Holder::Stopping(_), Seen::Unknown) => Step::Wait,
 
-        // Creating it is the business of the replica that claimed it.
-        (Holder::Claimed(_), Seen::Absent { .. } | Seen::Gone) => Step::Wait,
-        (Holder::Claimed(_), Seen::Present(sight)) => Step::Adopt(sight.uid.clone()),
+        // Creating it, and recording that it is created, is the business of the replica that claimed it, or took it over:
+        // should anyone else record it, the job could end, and its Kubernetes Job be removed, while a creator that lost the
+        // answer is about to send its request again.
+        (Holder::Claimed(_), Seen::Absent { .. } | Seen::Gone | Seen::Present(_)) => Step::Wait,
 
         // Pods that outlived their Job still run: the slot is theirs until they are gone.
         (Holder::Created(_) | Holder::Running(_) | Holder::Stopping(_), Seen::Absent { live_pods: true }) => Step::Wait,
@@ -70,22 +68,19 @@ pub fn decide(job: &Holder, seen: &Seen) -> Step {
             None if job.head().cancel_requested => Step::Stop(cancelled()),
             None => Step::Wait,
         },
-        (Holder::Stopping(_), Seen::Present(sight)) => {
-            // If it ended by itself before the delete reached it, that is what happened, and what is told. A Job that is
-            // being deleted can fail of it, but not complete of it.
-            let by_itself = ended(sight).filter(|_| !sight.deleting || sight.phase == Phase::Complete);
-            match by_itself {
-                Some(step) if step != Step::Wait => step,
-                Some(_) | None if sight.deleting => Step::Wait,
-                Some(_) | None => Step::Delete(sight.uid.clone()),
-            }
-        }
+        // If it ended by itself before the delete reached it, that is what happened, and what is told. A Job that is being
+        // deleted can fail of it, but not complete of it.
+        (Holder::Stopping(_), Seen::Present(sight)) => match ended(sight) {
+            Some(step) if !sight.job.deleting || sight.job.phase == Phase::Complete => step,
+            Some(_) | None if sight.job.deleting => Step::Wait,
+            Some(_) | None => Step::Delete(sight.job.clone()),
+        },
     }
 }
 
 /// What follows from a Job that has ended; none from one that has not.
 fn ended(sight: &Sight) -> Option<Step> {
-    let ending = match &sight.phase {
+    let ending = match &sight.job.phase {
         Phase::Active => return None,
         Phase::Complete => End::Succeeded(Ending::new(Reason::Completed, "every pod ended with exit code 0")),
         Phase::Failed { reason, message } => End::Failed(failed(reason, message, sight.facts.exit_code)),

@@ -1,8 +1,8 @@
 //! Matching the rows to the cluster: load both sides, decide, apply, for whatever changed, and for everything on a period.
 //!
 //! Every replica can do this for every job, and what one of them records first, the others lose the race for. So that they
-//! do not all race all the time, each job has one living replica that follows its changes at once ([`peers`]); the others
-//! look at it in their periodic pass over everything, and nothing depends on which of them is alive. A pass that dies anywhere is repeated by the next one, which finds the world as it was left:
+//! do not all race all the time, each job has one living replica that follows its changes at once ([`peers`]), besides the
+//! one that created it; the others look at it in their periodic pass over everything, and nothing depends on which of them is alive. A pass that dies anywhere is repeated by the next one, which finds the world as it was left:
 //! each step records what is already true in the cluster, or asks the cluster for what is already recorded.
 
 pub mod decide;
@@ -20,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cluster::{
         Cluster, Deleted,
+        answer::Failure,
         seen::{Phase, Seen},
         view::View,
     },
     error::chain,
     id::{JobId, KubeUid, ReplicaId},
-    lifecycle::{Cancelled, Created, Facts, Failed, LeadsTo, Running, State, Stopping, Succeeded},
+    lifecycle::{Cancelled, Facts, Failed, LeadsTo, Running, State, Stopping, Succeeded},
     store::{
         Conn, Db, Error,
         jobs::{self, Holder, Job, Moved, advance},
@@ -41,7 +42,7 @@ pub use peers::Peers;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the replica whose job it is may be late with removing a Kubernetes Job before another one does it.
 const LATE: Duration = Duration::from_secs(30);
-/// How often a job is moved on within one pass at most. From claimed to its end it takes three steps.
+/// How often a job is moved on within one pass at most. From created to its end it takes three steps.
 const STEPS: usize = 6;
 /// How long a pass waits after the database or the cluster failed it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -106,12 +107,16 @@ impl Reconciler {
         }
         let mut conn = self.db.conn().await?;
         self.peers = Peers::new(self.replica, replicas::alive(&mut conn).await?);
-        changed.retain(|id| self.peers.is_mine(*id));
+        changed.retain(|id| self.peers.is_mine(*id) || self.view.follows(*id));
         let ids: Vec<JobId> = changed.iter().copied().collect();
         let holders = match everything {
             true => jobs::holding(&mut conn).await?,
             false => jobs::holding_among(&mut conn, &ids).await?,
         };
+        let held: HashSet<JobId> = holders.iter().map(|it| it.head().id).collect();
+        for over in changed.difference(&held) {
+            self.view.let_go(*over);
+        }
         for holder in holders {
             let id = holder.head().id;
             match self.settle(&mut conn, holder).await {
@@ -153,26 +158,30 @@ impl Reconciler {
 
     fn see(&self, holder: &Holder) -> Seen {
         let head = holder.head();
-        let uid = match holder {
-            Holder::Claimed(_) => None,
-            Holder::Created(job) => Some(&job.state().uid),
-            Holder::Running(job) => Some(&job.state().uid),
-            Holder::Stopping(job) => Some(&job.state().uid),
-        };
-        self.view.attempt(&head.namespace, &head.kube_name(), holder.nonce(), uid)
+        self.view.attempt(&head.namespace, &head.kube_name(), holder.nonce(), holder.uid())
     }
 
-    /// Asks the API server itself. In doubt it is not gone, and is asked again soon.
-    async fn is_gone(&mut self, holder: &Holder) -> bool {
+    /// Asks the API server itself: for the Job, and then for pods that outlived it. In doubt it is not gone, and is asked
+    /// again soon.
+    async fn is_gone(&self, holder: &Holder) -> bool {
         let head = holder.head();
-        match self.cluster.find(&head.namespace, &head.kube_name()).await {
-            Ok(Some(found)) if found.nonce == Some(holder.nonce()) => false,
-            Ok(_) => true,
-            Err(err) => {
-                tracing::debug!(job = %head.id, error = %err, "could not confirm that a Kubernetes Job is gone");
-                false
+        let name = head.kube_name();
+        let asked = async {
+            if let Some(found) = self.cluster.find(&head.namespace, &name).await?
+                && found.nonce == Some(holder.nonce())
+            {
+                // With another uid it is a late repetition of our own create: it has to go before the slot is free.
+                if Some(&found.uid) != holder.uid() && !found.deleting {
+                    self.cluster.stop(&found).await?;
+                }
+                return Ok(false);
             }
-        }
+            Ok::<_, Failure>(!self.cluster.has_live_pods(&head.namespace, head.id, head.attempt, &name).await?)
+        };
+        asked.await.unwrap_or_else(|err| {
+            tracing::debug!(job = %head.id, error = %err, "could not confirm that a Kubernetes Job is gone");
+            false
+        })
     }
 
     /// Does one step. Answers the job as it is then, where another step may follow at once.
@@ -183,10 +192,6 @@ impl Reconciler {
             (Step::LookAgain | Step::Confirm, _) => {
                 self.again.insert(id);
                 None
-            }
-            (Step::Adopt(uid), Holder::Claimed(job)) => {
-                let to = Created { nonce: job.state().nonce, uid };
-                done(advance(conn, self.replica, job, to, &Facts::default()).await?, Holder::Created)
             }
             (Step::Start(facts), Holder::Created(job)) => {
                 let to = Running { nonce: job.state().nonce, uid: job.state().uid.clone() };
@@ -200,8 +205,8 @@ impl Reconciler {
                 let to = Stopping { nonce: job.state().nonce, uid: job.state().uid.clone(), ending };
                 done(advance(conn, self.replica, job, to, &Facts::default()).await?, Holder::Stopping)
             }
-            (Step::Delete(uid), Holder::Stopping(job)) => {
-                if let Err(err) = self.cluster.stop(&job.head().namespace, &job.head().kube_name(), &uid).await {
+            (Step::Delete(seen), Holder::Stopping(_)) => {
+                if let Err(err) = self.cluster.stop(&seen).await {
                     tracing::warn!(job = %id, error = %err, "could not delete a Kubernetes Job; trying again");
                 }
                 self.again.insert(id);
@@ -262,10 +267,10 @@ impl Reconciler {
             let late_secs = if self.peers.is_mine(id) { 0.0 } else { LATE.as_secs_f64() };
             let done = match dispose(record, &job.phase, ours, job.deleting, keep_secs + late_secs) {
                 Leftover::Keep => Ok(Deleted::Accepted),
-                Leftover::Remove => self.cluster.remove(&job.namespace, &job.name, &job.uid).await,
+                Leftover::Remove => self.cluster.remove(&job).await,
                 Leftover::Stop => {
                     tracing::warn!(job = %id, attempt, name = job.name, "stopping a Kubernetes Job whose attempt is over");
-                    self.cluster.stop(&job.namespace, &job.name, &job.uid).await
+                    self.cluster.stop(&job).await
                 }
                 Leftover::Report => {
                     self.report(&job.name, job.uid, job.phase);

@@ -17,6 +17,7 @@ use crate::{
     },
     error::chain,
     lifecycle::{Cancelled, Claimed, Created, Ending, Facts, Failed, LeadsTo, Reason, State},
+    lease::Tenure,
     store::{
         Error,
         claims::{self, HandBack, NeverSent, Work},
@@ -34,19 +35,21 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fro
 /// What one request came to.
 enum Sent {
     Settled,
+    /// It was made and deleted, and pods of it may live.
+    Vanished,
     Again { after: Option<Duration>, may_exist: bool },
 }
 
 impl Scheduler {
     /// Errors are logged here: the row stays claimed, and a later pass begins anew.
-    pub(super) async fn create(&self, work: Work, stop: CancellationToken) {
+    pub(super) async fn create(&self, work: Work, tenure: Tenure, stop: CancellationToken) {
         let id = work.job.id();
-        if let Err(err) = self.create_until_settled(work, stop).await {
+        if let Err(err) = self.create_until_settled(work, tenure, stop).await {
             tracing::warn!(job = %id, error = chain(&err), "could not record what became of a create; looking again");
         }
     }
 
-    async fn create_until_settled(&self, work: Work, stop: CancellationToken) -> Result<(), Error> {
+    async fn create_until_settled(&self, work: Work, tenure: Tenure, stop: CancellationToken) -> Result<(), Error> {
         let mut never_sent = work.never_sent().filter(|_| !self.creating.is_doubtful(work.job.id()));
         let Work { job, spec, spec_hash, .. } = work;
         let me = self.identity(&job, &spec_hash);
@@ -58,48 +61,89 @@ impl Scheduler {
         };
         let built = match built {
             Ok(built) => built,
-            Err(message) => return self.fail(job.clone(), Reason::ManifestRejected, message).await,
+            Err(message) => return self.reject(job.clone(), &me, never_sent, message).await,
         };
         let mut pause = BACKOFF.0;
+        let mut unwanted = job.head().cancel_requested;
         loop {
+            if unwanted && never_sent.is_some() {
+                let ending = Ending::new(Reason::Cancelled, "cancelled before its Kubernetes Job was created");
+                return self.record(job, Cancelled { ending }).await;
+            }
             if stop.is_cancelled() {
                 return self.hand_back(&job, never_sent).await;
             }
             self.cluster.wait_for_turn().await;
             // Whatever was waited for may have outlasted the lease, and the job may be another replica's by now.
-            if !self.lease.holds() {
+            if !self.lease.still_holds(tenure) {
                 return Ok(());
             }
             self.creating.doubt(job.id());
-            match self.send(&job, &built, &me).await? {
+            let after = match self.send(&job, &built, &me).await? {
                 Sent::Settled => {
                     self.creating.trust(job.id());
                     return Ok(());
                 }
-                Sent::Again { after, may_exist } => {
-                    if may_exist {
-                        never_sent = None;
-                    } else if never_sent.is_some() {
+                Sent::Vanished => return self.outlive_pods(job.clone(), &me, tenure, stop).await,
+                Sent::Again { after, may_exist: true } => {
+                    never_sent = None;
+                    after
+                }
+                Sent::Again { after, may_exist: false } => {
+                    if never_sent.is_some() {
                         self.creating.trust(job.id());
                     }
-                    let wait = after.unwrap_or(pause).mul_f64(rand::rng().random_range(1.0..1.5));
-                    stop.run_until_cancelled(tokio::time::sleep(wait)).await;
-                    pause = (pause * 2).min(BACKOFF.1);
+                    after
                 }
-            }
-            if never_sent.is_some() && self.is_unwanted(&job).await? {
-                let ending = Ending::new(Reason::Cancelled, "cancelled before its Kubernetes Job was created");
-                return self.record(job.clone(), Cancelled { ending }).await;
-            }
+            };
+            let wait = after.unwrap_or(pause).mul_f64(rand::rng().random_range(1.0..1.5));
+            stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+            pause = (pause * 2).min(BACKOFF.1);
+            unwanted = self.is_unwanted(&job).await?;
         }
     }
 
-    async fn send(
+    /// Its Kubernetes Job cannot be built here. A replica of another version may have built it before us.
+    async fn reject(
         &self,
-        job: &Job<Claimed>,
-        built: &KubeJob,
+        job: Job<Claimed>,
         me: &Identity<'_>,
-    ) -> Result<Sent, Error> {
+        never_sent: Option<NeverSent>,
+        message: String,
+    ) -> Result<(), Error> {
+        let found = match never_sent {
+            Some(_) => None,
+            None => match self.cluster.find(me.namespace, &me.kube_name).await {
+                Ok(found) => found.filter(|it| it.nonce == Some(me.nonce)),
+                // Not known; a later pass asks again.
+                Err(_) => return Ok(()),
+            },
+        };
+        match found {
+            Some(found) => self.record(job, Created { nonce: me.nonce, uid: found.uid }).await,
+            None => self.fail(job, Reason::ManifestRejected, message).await,
+        }
+    }
+
+    /// The slot of a job whose Kubernetes Job vanished is its pods' until they are gone.
+    async fn outlive_pods(
+        &self,
+        job: Job<Claimed>,
+        me: &Identity<'_>,
+        tenure: Tenure,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        while !stop.is_cancelled() && self.lease.still_holds(tenure) {
+            if let Ok(false) = self.cluster.has_live_pods(me.namespace, me.job, me.attempt, &me.kube_name).await {
+                let message = "a Kubernetes Job of its name was there and vanished; it may have been its own";
+                return self.fail(job, Reason::Lost, message.into()).await;
+            }
+            stop.run_until_cancelled(tokio::time::sleep(BACKOFF.1 / 10)).await;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, job: &Job<Claimed>, built: &KubeJob, me: &Identity<'_>) -> Result<Sent, Error> {
         self.creating.active.fetch_add(1, Ordering::Relaxed);
         let made = self.cluster.create(built, me, self.lease.create_timeout()).await;
         self.creating.active.fetch_sub(1, Ordering::Relaxed);
@@ -108,7 +152,11 @@ impl Scheduler {
                 let mut conn = self.db.conn().await?;
                 let to = Created { nonce: job.state().nonce, uid };
                 match advance(&mut conn, self.replica, job.clone(), to, &Facts::default()).await? {
-                    Moved::Done(_) => tracing::debug!(job = %job.id(), name = me.kube_name, "created a Kubernetes Job"),
+                    Moved::Done(_) => {
+                        tracing::debug!(job = %job.id(), name = me.kube_name, "created a Kubernetes Job");
+                        // The watch may have told of it while the row did not say so yet.
+                        self.view.follow_job(job.id());
+                    }
                     Moved::Lost => tracing::debug!(job = %job.id(), "another replica was first to record a create"),
                 }
             }
@@ -121,10 +169,7 @@ impl Scheduler {
                 let message = format!("a Kubernetes Job named {} is there and is not ours", me.kube_name);
                 self.fail(job.clone(), Reason::NameConflict, message).await?;
             }
-            Err(CreateFailure::Vanished) => {
-                let message = "a Kubernetes Job of its name was there and vanished; it may have been its own";
-                self.fail(job.clone(), Reason::Lost, message.into()).await?;
-            }
+            Err(CreateFailure::Vanished) => return Ok(Sent::Vanished),
         }
         Ok(Sent::Settled)
     }

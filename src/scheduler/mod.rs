@@ -18,10 +18,10 @@ use rand::RngExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cluster::{Cluster, manifest::Defaults},
+    cluster::{Cluster, manifest::Defaults, view::View},
     error::chain,
     id::{JobId, ReplicaId},
-    lease::Lease,
+    lease::{Lease, Tenure},
     store::{
         Db, Error,
         claims::{self, Claim},
@@ -55,6 +55,7 @@ pub struct Scheduler {
     pub instance: Arc<str>,
     pub db: Arc<Db>,
     pub cluster: Arc<Cluster>,
+    pub view: Arc<View>,
     pub signals: Arc<Signals>,
     pub lease: Arc<Lease>,
     pub defaults: Arc<Defaults>,
@@ -109,9 +110,7 @@ impl Scheduler {
 
     /// One pass: what is due, what the dead left, what fits under the cap, and the creating of all that is ours.
     pub async fn tick(&self, stop: &CancellationToken) -> Result<Next, Error> {
-        if !self.lease.holds() {
-            return Ok(Next::Rest);
-        }
+        let Some(tenure) = self.lease.tenure() else { return Ok(Next::Rest) };
         let in_flight = self.creating.snapshot();
         let active = self.creating.active.load(Ordering::Relaxed);
         let room = self.config.concurrency.saturating_sub(active).min(MOST_WAITING.saturating_sub(in_flight.len()));
@@ -129,7 +128,7 @@ impl Scheduler {
         let delay = self.config.dispatch_delay.as_secs_f64();
         let claim = claims::claim(&mut conn, self.replica, room, delay).await?;
         for work in claims::mine(&mut conn, self.replica, &in_flight, room).await? {
-            self.spawn(work, stop.clone());
+            self.spawn(work, tenure, stop.clone());
         }
         Ok(match claim {
             Claim::Busy => Next::Soon(BUSY.mul_f64(rand::rng().random_range(0.5..1.5))),
@@ -141,7 +140,7 @@ impl Scheduler {
         })
     }
 
-    fn spawn(&self, work: claims::Work, stop: CancellationToken) {
+    fn spawn(&self, work: claims::Work, tenure: Tenure, stop: CancellationToken) {
         let id = work.job.id();
         if !self.creating.begin(id) {
             return;
@@ -149,7 +148,7 @@ impl Scheduler {
         let scheduler = self.clone();
         self.creating.tasks.spawn(async move {
             let _ending = Ending { creating: &scheduler.creating, id };
-            scheduler.create(work, stop).await;
+            scheduler.create(work, tenure, stop).await;
         });
     }
 }

@@ -102,7 +102,8 @@ pub struct Work {
     /// Or why it cannot be read: a later version wrote it.
     pub spec: Result<Spec, serde_json::Error>,
     pub spec_hash: String,
-    /// Whether another replica claimed it, and may have sent something.
+    /// Whether another replica ever answered for it, and may have sent something: for good, even if it came back to the
+    /// one that claimed it.
     pub inherited: bool,
 }
 
@@ -113,7 +114,7 @@ pub async fn mine(conn: &mut Conn, replica: ReplicaId, in_flight: &[JobId], most
         r#"select j.id, j.version, j.attempt, j.name, j.namespace, j.queue, j.state, j.nonce as "nonce!", j.replica,
                   j.cancel_requested_at is not null as "cancel_requested!",
                   extract(epoch from clock_timestamp() - j.claimed_at)::float8 as "held_secs!",
-                  s.spec, s.spec_hash, a.claimed_by is distinct from $1 as "inherited!"
+                  s.spec, s.spec_hash, a.taken_over
              from longshore.jobs j
              join longshore.job_specs s on s.job_id = j.id
              join longshore.attempts a on a.job_id = j.id and a.attempt = j.attempt
@@ -148,7 +149,7 @@ pub async fn mine(conn: &mut Conn, replica: ReplicaId, in_flight: &[JobId], most
                 job: claimed.into_claimed()?,
                 spec: serde_json::from_value(row.spec),
                 spec_hash: row.spec_hash,
-                inherited: row.inherited,
+                inherited: row.taken_over,
             })
         })
         .collect()
@@ -184,7 +185,7 @@ pub async fn hand_back(conn: &mut Conn, replica: ReplicaId, job: &Job<Claimed>, 
                        update longshore.jobs
                           set state = 'pending', version = version + 1, attempt = attempt - 1,
                               replica = null, nonce = null, claimed_at = null
-                        where id = $1 and replica = $2 and attempt = $3
+                        where id = $1 and replica = $2 and version = $3
                        returning id, attempt
                    ), facts as (
                        delete from longshore.attempts where (job_id, attempt) in (select id, attempt + 1 from back)
@@ -195,7 +196,7 @@ pub async fn hand_back(conn: &mut Conn, replica: ReplicaId, job: &Job<Claimed>, 
                    select count(*) as "done!" from back"#,
                 job.id().0,
                 replica.0,
-                job.head().attempt
+                job.version()
             )
             .fetch_one(conn)
             .await?,

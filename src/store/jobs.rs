@@ -48,6 +48,10 @@ impl<S> Job<S> {
         self.head.id
     }
 
+    pub(super) fn version(&self) -> i64 {
+        self.head.version
+    }
+
     pub fn state(&self) -> &S {
         &self.state
     }
@@ -69,6 +73,16 @@ impl Holder {
             Self::Created(job) => &job.head,
             Self::Running(job) => &job.head,
             Self::Stopping(job) => &job.head,
+        }
+    }
+
+    /// The uid of its Kubernetes Job, once that is known to exist.
+    pub fn uid(&self) -> Option<&KubeUid> {
+        match self {
+            Self::Claimed(_) => None,
+            Self::Created(job) => Some(&job.state.uid),
+            Self::Running(job) => Some(&job.state.uid),
+            Self::Stopping(job) => Some(&job.state.uid),
         }
     }
 

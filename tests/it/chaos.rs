@@ -20,7 +20,7 @@ async fn a_thousand_jobs_survive_replicas_that_are_killed_at_random() {
     let count = number("LONGSHORE_TEST_JOBS", 1000);
     println!("seed: LONGSHORE_TEST_SEED={seed}, jobs: {count}");
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut world = World::new(CAP).await;
+    let world = World::new(CAP).await;
     let mut replicas: Vec<Process> = Vec::new();
     for _ in 0..REPLICAS {
         replicas.push(world.spawn(&[], &[]).await);

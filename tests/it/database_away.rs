@@ -20,7 +20,7 @@ async fn behind_a_proxy(cap: i32) -> (World, Proxy, String) {
     let host = world.url.split(['@', '/']).nth(3).unwrap().to_owned();
     let proxy = Proxy::to(host.clone()).await;
     let through = world.url.replace(&host, &proxy.address.to_string());
-    let replica = world.start_on(&through, &[]).await;
+    let replica = world.start_on(&through, &["--database-connections=1"]).await;
     (world, proxy, replica)
 }
 

@@ -17,12 +17,12 @@ async fn all_succeed_under(rule: Rule) -> u64 {
         world.submit(&replicas[index % 2], &job(&format!("job{index}"), 30, 0)).await;
     }
     world.all_end().await;
+    world.cluster_is_empty().await;
     let took = world.target.sim().faults().took(armed);
     world.target.sim().faults().clear();
     let mut conn = world.conn().await;
     let good: i64 = scalar(&mut conn, "select count(*) from longshore.jobs where state = 'succeeded' and attempt = 1").await;
     assert_eq!(good, 20);
-    world.cluster_is_empty().await;
     world.finish().await;
     took
 }

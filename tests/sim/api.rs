@@ -274,3 +274,24 @@ async fn nothing_a_client_sends_makes_it_panic() {
     assert!(cluster.job("a", |job: Option<&_>| ended(job)).await.status.is_some());
     drop(with(edited(json!(job("z", &[]))), "suspend", json!(true)));
 }
+
+#[tokio::test]
+async fn objects_come_as_tables_and_as_metadata_for_those_who_ask() {
+    let cluster = Cluster::start().await;
+    cluster.create(job("a", &[("duration", "1h")])).await;
+    let fetch = |accept: &'static str, path: String| {
+        let url = format!("{}{path}", cluster.sim.url());
+        let request = cluster.http.get(url).header("accept", accept).timeout(BOUND);
+        async move { request.send().await.expect("an answer").json::<serde_json::Value>().await.expect("JSON") }
+    };
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let jobs = fetch(table, JOBS.to_owned()).await;
+    assert_eq!((&jobs["kind"], &jobs["columnDefinitions"][0]["name"]), (&json!("Table"), &json!("Name")));
+    assert_eq!(jobs["rows"][0]["cells"][0], json!("a"));
+    assert_eq!(jobs["rows"][0]["object"]["kind"], json!("PartialObjectMetadata"));
+    let metadata = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    let one = fetch(metadata, format!("{JOBS}/a")).await;
+    assert_eq!((&one["kind"], &one["spec"]), (&json!("PartialObjectMetadata"), &json!(null)));
+    let refused = fetch("application/cbor", JOBS.to_owned()).await;
+    assert_eq!(refused["code"], json!(406));
+}

@@ -153,3 +153,16 @@ async fn faults_are_set_listed_and_removed_over_http() {
     assert_eq!(left.as_array().map(Vec::len), Some(1));
     assert_eq!(cluster.send(Method::DELETE, "/sim/faults", None).await.1, json!([]));
 }
+
+#[tokio::test]
+async fn a_delayed_answer_comes_after_the_commit() {
+    let cluster = Cluster::start().await;
+    let slow = Effect::Delay { before_ms: 0, after_ms: 3_600_000 };
+    let fault = cluster.sim.faults().add(Rule::new("create", "jobs", slow).times(1));
+    let (jobs, made) = (cluster.jobs.clone(), job("a", &[]));
+    let create = tokio::spawn(async move { jobs.create(&PostParams::default(), &made).await });
+    cluster.job("a", |job: Option<&_>| crate::harness::ended(job)).await;
+    assert!(!create.is_finished(), "the answer is still on its way");
+    assert_eq!(cluster.sim.faults().took(fault), 1);
+    create.abort();
+}

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::sim::state::{
-    Call, DeleteOptions, Due, FOREGROUND, Hand, ORPHAN, Object, Propagation, Resource, State, texts,
+    Call, DeleteOptions, Due, FOREGROUND, Hand, ORPHAN, Object, Propagation, Resource, State, owner, texts,
 };
 
 /// How often a namespace that is going is looked at again.
@@ -101,7 +101,7 @@ pub fn vanish(state: &mut State, pod: Uuid) {
     let at_once = DeleteOptions { grace_secs: Some(0), ..DeleteOptions::default() };
     let background = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
     let Some(pod) = state.find(Resource::Pods, pod) else { return };
-    let owner = pod.controller().and_then(|owner| owner.parse::<Uuid>().ok());
+    let owner = owner(&pod);
     let mut pods = vec![pod];
     if let Some(job) = owner.and_then(|owner| state.find(Resource::Jobs, owner)) {
         delete(state, Hand::Someone, Resource::Jobs, &job, &background);

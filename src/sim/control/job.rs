@@ -67,7 +67,7 @@ pub fn sync(state: &mut State, uid: Uuid, now: Instant) {
     let pods = Pods::of(state, uid);
     write_counts(state, uid, &pods, &mut status);
     if status != job.value["status"] {
-        change_status(state, Hand::JobController, "update", Resource::Jobs, &job, |value| value["status"] = status);
+        change_status(state, Hand::JobController, "update", Resource::Jobs, job, |value| value["status"] = status);
     }
 }
 

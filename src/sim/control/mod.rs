@@ -20,8 +20,9 @@ use uuid::Uuid;
 pub use book::Book;
 pub use node::{Run, node_object};
 
+use super::audit::Answer;
 use super::fault::Effect;
-use super::state::{Call, Due, Hand, Happened, Object, Resource, State};
+use super::state::{Before, Call, Due, Hand, Happened, Object, Resource, State, owner};
 
 pub const NODE_NAME: &str = "sim-node";
 
@@ -50,7 +51,7 @@ pub fn run(state: &mut State, due: Due, now: Instant) {
 }
 
 /// A change was made: sets the timers of those who must look.
-pub fn notice(state: &mut State, kind: Resource, happened: Happened, uid: Uuid, object: &Object, old: Option<&Object>) {
+pub fn notice(state: &mut State, kind: Resource, happened: Happened, uid: Uuid, object: &Object, old: Option<&Before>) {
     let now = Instant::now();
     let soon = now + state.config.controller_delay;
     match (kind, happened) {
@@ -78,7 +79,7 @@ pub fn notice(state: &mut State, kind: Resource, happened: Happened, uid: Uuid, 
 }
 
 fn notice_owner(state: &mut State, happened: Happened, uid: Uuid, pod: &Object, now: Instant, soon: Instant) {
-    let Some(owner) = pod.controller().and_then(|owner| owner.parse::<Uuid>().ok()) else { return };
+    let Some(owner) = owner(pod) else { return };
     if let Some(book) = state.books.get_mut(&owner) {
         book.count(uid, pod, happened, now);
         state.timers.by(Due::Job(owner), soon);
@@ -94,17 +95,18 @@ fn change_status(
     hand: Hand,
     verb: &'static str,
     kind: Resource,
-    object: &Object,
+    object: Arc<Object>,
     change: impl FnOnce(&mut Value),
-) -> Arc<Object> {
+) {
     let call = state.audit.is_on().then(|| Call::by(hand, verb, kind, object.namespace(), object.name()).on_status());
-    let changed = state.modify(kind, object, change);
+    let changed = state.modify_owned(kind, object, change);
     if let Some(call) = call {
-        let request = match verb {
-            "patch" => json!({"metadata": {"uid": changed.uid()}, "status": changed.value["status"]}),
-            _ => changed.value.clone(),
-        };
-        state.record(&call, 200, Some(&request), changed.text());
+        if verb == "update" {
+            let text = Some(changed.text().as_ref());
+            state.audit.write(&call, Answer { code: 200, refusal: None, request: text, response: text });
+        } else {
+            let request = json!({"metadata": {"uid": changed.uid()}, "status": changed.value["status"]});
+            state.record(&call, 200, Some(&request), changed.text());
+        }
     }
-    changed
 }

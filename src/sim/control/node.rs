@@ -3,6 +3,7 @@
 //! A pod takes one step at a time, and each step is a commit of its own, so that watchers see the same sequence of
 //! states as from a real kubelet, however short the pod runs.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use super::pod_status::{self, Container, phase};
 use super::tell::{KUBELET, SCHEDULER};
 use super::{NODE_NAME, change_status, collect};
 use crate::sim::behaviour::{Behaviour, Outcome};
-use crate::sim::state::{DeleteOptions, Due, Hand, Happened, Object, Resource, State};
+use crate::sim::state::{Before, DeleteOptions, Due, Hand, Happened, Object, Resource, State};
 
 /// What the node knows of a pod.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ enum Step {
 const PULL_BACKOFF: Duration = Duration::from_millis(100);
 const UNSCHEDULABLE: &str = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
 
-pub fn notice(state: &mut State, happened: Happened, uid: Uuid, pod: &Object, old: Option<&Object>, now: Instant) {
+pub fn notice(state: &mut State, happened: Happened, uid: Uuid, pod: &Object, old: Option<&Before>, now: Instant) {
     match happened {
         Happened::Added => {
             let behaviour = Behaviour::read(&pod.value["metadata"]["annotations"], &state.config.behaviour());
@@ -45,8 +46,8 @@ pub fn notice(state: &mut State, happened: Happened, uid: Uuid, pod: &Object, ol
             state.timers.set(Due::Pod(uid), now);
         }
         Happened::Modified => {
-            let was_leaving = old.is_some_and(Object::is_leaving);
-            let shorter = old.is_some_and(|old| grace(pod) < grace(old));
+            let was_leaving = old.is_some_and(|old| old.leaving);
+            let shorter = old.is_some_and(|old| pod.grace_secs() < old.grace_secs);
             if pod.is_leaving() && (!was_leaving || shorter) {
                 let wish = state.runs.get(&uid).map_or(Duration::ZERO, |run| run.behaviour.stop);
                 state.timers.cancel(Due::Pod(uid));
@@ -63,7 +64,7 @@ pub fn notice(state: &mut State, happened: Happened, uid: Uuid, pod: &Object, ol
 }
 
 fn grace(pod: &Object) -> Duration {
-    Duration::from_secs(pod.value["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(0))
+    Duration::from_secs(pod.grace_secs())
 }
 
 /// Takes the pod's next step.
@@ -75,11 +76,11 @@ pub fn step(state: &mut State, uid: Uuid, now: Instant) {
     }
     let behaviour = &run.behaviour;
     let next = match run.next {
-        Step::Bind => bind(state, &pod, behaviour),
-        Step::FailToPull => Some(fail_to_pull(state, &pod)),
-        Step::BackOffPulling => back_off_pulling(state, &pod),
-        Step::Start => Some(start(state, uid, &pod, behaviour, now)),
-        Step::Finish => finish(state, uid, &pod, &run),
+        Step::Bind => bind(state, pod, behaviour),
+        Step::FailToPull => Some(fail_to_pull(state, pod)),
+        Step::BackOffPulling => back_off_pulling(state, pod),
+        Step::Start => Some(start(state, uid, pod, behaviour, now)),
+        Step::Finish => finish(state, uid, pod, &run),
         Step::Nothing => None,
     };
     if let Some(run) = state.runs.get_mut(&uid) {
@@ -92,56 +93,56 @@ pub fn step(state: &mut State, uid: Uuid, now: Instant) {
 
 type Next = (Step, Duration);
 
-fn bind(state: &mut State, pod: &Object, behaviour: &Behaviour) -> Option<Next> {
+fn bind(state: &mut State, pod: Arc<Object>, behaviour: &Behaviour) -> Option<Next> {
     if behaviour.outcome == Outcome::Unschedulable {
+        SCHEDULER.warns().tell(state, Resource::Pods, &pod, "FailedScheduling", UNSCHEDULABLE);
         patch(state, pod, |value| pod_status::unschedulable(value, UNSCHEDULABLE));
-        SCHEDULER.warns().tell(state, Resource::Pods, pod, "FailedScheduling", UNSCHEDULABLE);
         return None;
     }
     let message = format!("Successfully assigned {}/{} to {NODE_NAME}", pod.namespace(), pod.name());
-    SCHEDULER.tell(state, Resource::Pods, pod, "Scheduled", &message);
+    SCHEDULER.tell(state, Resource::Pods, &pod, "Scheduled", &message);
+    if behaviour.outcome == Outcome::NeverStarts {
+        let message = "MountVolume.SetUp failed for volume \"data\" : configmap \"absent\" not found";
+        KUBELET.warns().tell(state, Resource::Pods, &pod, "FailedMount", message);
+    }
     patch(state, pod, pod_status::bind);
     match behaviour.outcome {
-        Outcome::NeverStarts => {
-            let message = "MountVolume.SetUp failed for volume \"data\" : configmap \"absent\" not found";
-            KUBELET.warns().tell(state, Resource::Pods, pod, "FailedMount", message);
-            None
-        }
+        Outcome::NeverStarts => None,
         Outcome::ImagePullError => Some((Step::FailToPull, behaviour.start)),
         _ => Some((Step::Start, behaviour.start)),
     }
 }
 
-fn fail_to_pull(state: &mut State, pod: &Object) -> Next {
-    let (name, image) = first_container(pod);
+fn fail_to_pull(state: &mut State, pod: Arc<Object>) -> Next {
+    let (name, image) = first_container(&pod);
     let part = format!("spec.containers{{{name}}}");
     let why = format!(
         "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found"
     );
-    KUBELET.tell_part(state, Resource::Pods, pod, &part, "Pulling", &format!("Pulling image \"{image}\""));
+    KUBELET.tell_part(state, Resource::Pods, &pod, &part, "Pulling", &format!("Pulling image \"{image}\""));
     let message = format!("Failed to pull image \"{image}\": {why}");
-    KUBELET.warns().tell_part(state, Resource::Pods, pod, &part, "Failed", &message);
-    KUBELET.warns().tell_part(state, Resource::Pods, pod, &part, "Failed", "Error: ErrImagePull");
+    KUBELET.warns().tell_part(state, Resource::Pods, &pod, &part, "Failed", &message);
+    KUBELET.warns().tell_part(state, Resource::Pods, &pod, &part, "Failed", "Error: ErrImagePull");
     patch(state, pod, |value| {
         pod_status::containers(value, Container::Waiting { reason: "ErrImagePull", message: &why });
     });
     (Step::BackOffPulling, PULL_BACKOFF)
 }
 
-fn back_off_pulling(state: &mut State, pod: &Object) -> Option<Next> {
-    let (name, image) = first_container(pod);
+fn back_off_pulling(state: &mut State, pod: Arc<Object>) -> Option<Next> {
+    let (name, image) = first_container(&pod);
     let part = format!("spec.containers{{{name}}}");
     let message = format!("Back-off pulling image \"{image}\"");
-    KUBELET.tell_part(state, Resource::Pods, pod, &part, "BackOff", &message);
-    KUBELET.warns().tell_part(state, Resource::Pods, pod, &part, "Failed", "Error: ImagePullBackOff");
+    KUBELET.tell_part(state, Resource::Pods, &pod, &part, "BackOff", &message);
+    KUBELET.warns().tell_part(state, Resource::Pods, &pod, &part, "Failed", "Error: ImagePullBackOff");
     patch(state, pod, |value| {
         pod_status::containers(value, Container::Waiting { reason: "ImagePullBackOff", message: &message });
     });
     None
 }
 
-fn start(state: &mut State, uid: Uuid, pod: &Object, behaviour: &Behaviour, now: Instant) -> Next {
-    let (name, image) = first_container(pod);
+fn start(state: &mut State, uid: Uuid, pod: Arc<Object>, behaviour: &Behaviour, now: Instant) -> Next {
+    let (name, image) = first_container(&pod);
     let part = format!("spec.containers{{{name}}}");
     let pulled = format!("Container image \"{image}\" already present on machine");
     for (reason, message) in [
@@ -149,7 +150,7 @@ fn start(state: &mut State, uid: Uuid, pod: &Object, behaviour: &Behaviour, now:
         ("Created", format!("Created container: {name}")),
         ("Started", format!("Started container {name}")),
     ] {
-        KUBELET.tell_part(state, Resource::Pods, pod, &part, reason, &message);
+        KUBELET.tell_part(state, Resource::Pods, &pod, &part, reason, &message);
     }
     let revision = state.revision;
     patch(state, pod, |value| pod_status::running(value, revision));
@@ -159,13 +160,13 @@ fn start(state: &mut State, uid: Uuid, pod: &Object, behaviour: &Behaviour, now:
     (Step::Finish, behaviour.duration)
 }
 
-fn finish(state: &mut State, uid: Uuid, pod: &Object, run: &Run) -> Option<Next> {
+fn finish(state: &mut State, uid: Uuid, pod: Arc<Object>, run: &Run) -> Option<Next> {
     let (exit_code, reason) = match run.behaviour.outcome {
         Outcome::Exit(0) => (0, "Completed"),
         Outcome::Exit(code) => (code, "Error"),
         Outcome::OomKilled => (137, "OOMKilled"),
         Outcome::Evicted => {
-            KUBELET.warns().tell(state, Resource::Pods, pod, "Evicted", "The node was low on resource: memory.");
+            KUBELET.warns().tell(state, Resource::Pods, &pod, "Evicted", "The node was low on resource: memory.");
             patch(state, pod, pod_status::evicted);
             return None;
         }
@@ -174,10 +175,10 @@ fn finish(state: &mut State, uid: Uuid, pod: &Object, run: &Run) -> Option<Next>
     };
     let policy = pod.value["spec"]["restartPolicy"].as_str().unwrap_or_default();
     if policy == "Always" || (policy == "OnFailure" && exit_code != 0) {
-        let (name, _) = first_container(pod);
+        let (name, _) = first_container(&pod);
         let message = format!("Back-off restarting failed container {name} in pod {}", pod.name());
         let part = format!("spec.containers{{{name}}}");
-        KUBELET.warns().tell_part(state, Resource::Pods, pod, &part, "BackOff", &message);
+        KUBELET.warns().tell_part(state, Resource::Pods, &pod, &part, "BackOff", &message);
         patch(state, pod, |value| pod_status::backing_off(value, exit_code));
         let restarts = run.restarts + 1;
         if let Some(run) = state.runs.get_mut(&uid) {
@@ -199,7 +200,7 @@ pub fn stop(state: &mut State, uid: Uuid) {
         let (name, _) = first_container(&pod);
         let part = format!("spec.containers{{{name}}}");
         KUBELET.tell_part(state, Resource::Pods, &pod, &part, "Killing", &format!("Stopping container {name}"));
-        patch(state, &pod, |value| pod_status::ended(value, "Failed", exit_code, "Error"));
+        patch(state, pod, |value| pod_status::ended(value, "Failed", exit_code, "Error"));
         match state.find(Resource::Pods, uid) {
             Some(ended) => pod = ended,
             None => return,
@@ -209,7 +210,7 @@ pub fn stop(state: &mut State, uid: Uuid) {
     collect::delete(state, Hand::Node, Resource::Pods, &pod, &at_once);
 }
 
-fn patch(state: &mut State, pod: &Object, change: impl FnOnce(&mut Value)) {
+fn patch(state: &mut State, pod: Arc<Object>, change: impl FnOnce(&mut Value)) {
     change_status(state, Hand::Node, "patch", Resource::Pods, pod, change);
 }
 

@@ -64,6 +64,30 @@ pub struct State {
     touched: [bool; Resource::ALL.len()],
 }
 
+/// What the hands need to know of an object as it was before a change.
+pub struct Before {
+    record: Arc<Record>,
+    owner: Option<Uuid>,
+    pub leaving: bool,
+    pub grace_secs: u64,
+}
+
+impl Before {
+    fn of(object: &Object) -> Before {
+        Before {
+            record: object.record().clone(),
+            owner: owner(object),
+            leaving: object.is_leaving(),
+            grace_secs: object.grace_secs(),
+        }
+    }
+}
+
+/// The uid of the controller that owns this object.
+pub fn owner(object: &Object) -> Option<Uuid> {
+    object.controller().and_then(|uid| uid.parse().ok())
+}
+
 impl State {
     pub fn new(config: Arc<SimConfig>, audit: Audit, faults: Faults) -> State {
         let mut state = State {
@@ -120,14 +144,10 @@ impl State {
     }
 
     /// Commits the next state of an object.
-    pub fn put(&mut self, resource: Resource, mut value: Value) -> Arc<Object> {
-        self.revision += 1;
-        value["metadata"]["resourceVersion"] = self.revision.to_string().into();
-        let object = Arc::new(Object::new(value));
-        let previous = self.shelf(resource).get(&object.key()).cloned();
-        let happened = if previous.is_some() { Happened::Modified } else { Happened::Added };
-        self.commit(resource, happened, object.clone(), previous);
-        object
+    pub fn put(&mut self, resource: Resource, value: Value) -> Arc<Object> {
+        let key = (meta(&value, "namespace").to_owned(), meta(&value, "name").to_owned());
+        let before = self.shelf(resource).get(&key).map(|previous| Before::of(previous));
+        self.put_after(resource, value, before)
     }
 
     pub fn modify(&mut self, resource: Resource, object: &Object, change: impl FnOnce(&mut Value)) -> Arc<Object> {
@@ -136,20 +156,42 @@ impl State {
         self.put(resource, value)
     }
 
+    /// The same, without copying the value where nobody else holds it: a copy costs more than all else in a commit.
+    pub fn modify_owned(
+        &mut self,
+        resource: Resource,
+        object: Arc<Object>,
+        change: impl FnOnce(&mut Value),
+    ) -> Arc<Object> {
+        let before = self.shelves[resource as usize].take(&object.key()).map(|current| Before::of(&current));
+        let mut value = Arc::try_unwrap(object).map_or_else(|shared| shared.value.clone(), |object| object.value);
+        change(&mut value);
+        self.put_after(resource, value, before)
+    }
+
     /// Commits that an object is gone, and that this was its last state; none if it was gone already.
     pub fn remove(&mut self, resource: Resource, object: &Object) -> Option<Arc<Object>> {
-        let previous = self.shelf(resource).get(&object.key()).cloned()?;
+        let before = Before::of(self.shelf(resource).get(&object.key())?);
         self.revision += 1;
         let mut last = object.value.clone();
         last["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let last = Arc::new(Object::new(last));
-        self.commit(resource, Happened::Deleted, last.clone(), Some(previous));
+        self.commit(resource, Happened::Deleted, last.clone(), Some(before));
         Some(last)
     }
 
-    fn commit(&mut self, resource: Resource, happened: Happened, object: Arc<Object>, previous: Option<Arc<Object>>) {
-        self.notice(resource, happened, &object, previous.as_deref());
-        let previous = previous.map(|previous| previous.record().clone());
+    fn put_after(&mut self, resource: Resource, mut value: Value, before: Option<Before>) -> Arc<Object> {
+        self.revision += 1;
+        value["metadata"]["resourceVersion"] = self.revision.to_string().into();
+        let object = Arc::new(Object::new(value));
+        let happened = if before.is_some() { Happened::Modified } else { Happened::Added };
+        self.commit(resource, happened, object.clone(), before);
+        object
+    }
+
+    fn commit(&mut self, resource: Resource, happened: Happened, object: Arc<Object>, before: Option<Before>) {
+        self.notice(resource, happened, &object, before.as_ref());
+        let previous = before.map(|before| before.record);
         let record = object.record().clone();
         let change = Change { revision: self.revision, at: Instant::now(), happened, object: record, previous };
         self.shelves[resource as usize].apply(change, object, self.config.history);
@@ -157,7 +199,7 @@ impl State {
     }
 
     /// Keeps the indices, and sets the timers of those who must act on this change.
-    fn notice(&mut self, resource: Resource, happened: Happened, object: &Object, previous: Option<&Object>) {
+    fn notice(&mut self, resource: Resource, happened: Happened, object: &Object, before: Option<&Before>) {
         if !matches!(resource, Resource::Jobs | Resource::Pods | Resource::Namespaces) {
             return;
         }
@@ -167,14 +209,13 @@ impl State {
             Happened::Added | Happened::Modified => self.places.insert(uid, object.key()),
         };
         if resource == Resource::Pods {
-            self.index_owner(happened, object, previous);
+            self.index_owner(happened, object, before);
         }
-        super::control::notice(self, resource, happened, uid, object, previous);
+        super::control::notice(self, resource, happened, uid, object, before);
     }
 
-    fn index_owner(&mut self, happened: Happened, object: &Object, previous: Option<&Object>) {
-        let owner = |object: &Object| object.controller().and_then(|uid| uid.parse::<Uuid>().ok());
-        let before = previous.and_then(owner);
+    fn index_owner(&mut self, happened: Happened, object: &Object, before: Option<&Before>) {
+        let before = before.and_then(|before| before.owner);
         let after = owner(object).filter(|_| happened != Happened::Deleted);
         if before == after {
             return;

@@ -95,6 +95,11 @@ impl Object {
         !meta(&self.value, "deletionTimestamp").is_empty()
     }
 
+    /// The grace period it was given when it was deleted.
+    pub fn grace_secs(&self) -> u64 {
+        self.value["metadata"]["deletionGracePeriodSeconds"].as_u64().unwrap_or(0)
+    }
+
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.value["metadata"]["annotations"][key].as_str()
     }

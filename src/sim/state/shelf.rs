@@ -51,6 +51,11 @@ impl Shelf {
         self.objects.get(key)
     }
 
+    /// Takes an object out, for who puts its next state in at once.
+    pub fn take(&mut self, key: &Key) -> Option<Arc<Object>> {
+        self.objects.remove(key)
+    }
+
     pub fn in_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Object>> {
         let from = (namespace.to_owned(), String::new());
         self.objects.range(from..).map(|(_, object)| object).take_while(move |o| o.namespace() == namespace)

@@ -100,7 +100,7 @@ impl State {
 
 /// A pod whose node has not yet said that it ended.
 pub fn is_stopping(resource: Resource, object: &Object) -> bool {
-    resource == Resource::Pods && object.value["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) > 0
+    resource == Resource::Pods && object.grace_secs() > 0
 }
 
 pub fn random_suffix() -> String {

@@ -15,6 +15,11 @@ with orphan as materialized (
     from orphan o
     where j.id = o.id and j.replica = o.replica
     returning j.id, j.attempt, o.replica as dead
+), facts as (
+    update longshore.attempts a
+    set taken_over = true
+    from taken t
+    where a.job_id = t.id and a.attempt = t.attempt
 ), told as (
     insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, message, replica)
     select id, attempt, 'starting', 'starting', 'taken_over', 'replica ' || dead || ' gave no sign of life', $1 from taken

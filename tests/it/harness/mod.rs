@@ -48,6 +48,9 @@ impl World {
     /// A world with a cap, and no replica yet.
     pub async fn new(cap: i32) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // What the replicas in this process say is shown when the test fails.
+        let level = std::env::var("LONGSHORE_LOG_LEVEL").unwrap_or_else(|_| "info".into());
+        let _ = longshore::telemetry::start(&level, longshore::telemetry::LogFormat::Text);
         let postgres = Postgres::start_throw_away(None).expect("a Postgres of the test's own");
         let url = postgres.url.clone();
         longshore::store::migrate::create_database(&url).await.unwrap();

@@ -8,13 +8,16 @@ use tokio::{
     sync::watch,
 };
 
+/// A request of at most so many bytes asks for nothing: the database's client makes sure of its connection with one.
+const PING_BYTES: usize = 32;
+
 /// What the proxy does with its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Pass,
     /// Everything hangs: nothing is let through, nothing is refused.
     Hang,
-    /// Requests pass, answers do not, and the connection breaks.
+    /// Requests pass; the answer to anything longer than a ping does not, and the connection breaks.
     LoseAnswers,
     /// Connections are closed, and new ones too.
     Refuse,
@@ -47,16 +50,22 @@ impl Proxy {
 async fn carry(mut client: TcpStream, target: String, mut mode: watch::Receiver<Mode>) {
     let Ok(mut server) = TcpStream::connect(target).await else { return };
     let (mut from_client, mut from_server) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
+    let mut asked_much = false;
     loop {
         let now = *mode.borrow_and_update();
         tokio::select! {
             _ = mode.changed() => {}
             read = client.read(&mut from_client), if now != Mode::Hang && now != Mode::Refuse => match read {
-                Ok(n) if n > 0 => if server.write_all(&from_client[..n]).await.is_err() { return },
+                Ok(n) if n > 0 => {
+                    asked_much |= n > PING_BYTES && now == Mode::LoseAnswers;
+                    if server.write_all(&from_client[..n]).await.is_err() {
+                        return;
+                    }
+                }
                 _ => return,
             },
             read = server.read(&mut from_server), if now == Mode::Pass || now == Mode::LoseAnswers => match read {
-                Ok(n) if n > 0 && now == Mode::Pass => if client.write_all(&from_server[..n]).await.is_err() { return },
+                Ok(n) if n > 0 && !asked_much => if client.write_all(&from_server[..n]).await.is_err() { return },
                 // The server has answered, so what was asked is done; nobody will hear of it.
                 _ => return,
             },

@@ -1,0 +1,100 @@
+//! What goes to stdout (data) and to stderr (everything else), in three formats.
+
+use std::io::{IsTerminal, Write};
+
+use clap::ValueEnum;
+use comfy_table::{ColumnConstraint, Table, Width, presets};
+use jiff::Timestamp;
+
+use super::{failure::Failure, text::Clock};
+
+/// How a command prints its result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON value, with the fields of the API
+    Json,
+    /// `job/ID`, one in a line, which every command takes as an ID
+    Name,
+}
+
+/// Writes a line to stdout, at once.
+pub fn print(line: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Failure::Stdout)
+}
+
+/// Writes text to stdout that other text will go on from.
+pub fn print_part(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Stdout)
+}
+
+/// Writes a line to stderr. Where that fails there is nobody left to tell.
+pub fn note(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Whether a person is looking at stdout.
+pub fn is_watched() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// How times are told on this stdout.
+pub fn clock() -> Clock {
+    if is_watched() { Clock::Ago { now: Timestamp::now() } } else { Clock::Utc }
+}
+
+/// A table that comes page by page, and whose columns stay where they were.
+pub struct Paged {
+    header: Vec<&'static str>,
+    widths: Vec<u16>,
+    is_begun: bool,
+}
+
+impl Paged {
+    pub fn new(header: &[&'static str]) -> Self {
+        Self { header: header.to_vec(), widths: Vec::new(), is_begun: false }
+    }
+
+    /// The next rows as text; the first time with the header.
+    pub fn page(&mut self, rows: Vec<Vec<String>>) -> String {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        if !self.is_begun {
+            table.set_header(self.header.clone());
+        }
+        table.add_rows(rows);
+        for (column, width) in table.column_iter_mut().zip(&self.widths) {
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(*width)));
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        for (index, width) in table.column_max_content_widths().into_iter().enumerate() {
+            let padded = width.saturating_add(2);
+            match self.widths.get_mut(index) {
+                Some(before) => *before = padded.max(*before),
+                None => self.widths.push(padded),
+            }
+        }
+        self.is_begun = true;
+        table.lines().map(|it| it.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stay_in_place_from_page_to_page() {
+        let mut table = Paged::new(&["ID", "NAME"]);
+        let row = |id: &str, name: &str| vec![vec![id.to_owned(), name.to_owned()]];
+        assert_eq!(table.page(row("12345", "a")), "ID     NAME\n12345  a");
+        assert_eq!(table.page(row("1", "名前")), "1      名前");
+        assert_eq!(table.page(Vec::new()), "");
+    }
+}

@@ -1,0 +1,111 @@
+//! A job as the server tells it, read leniently: what is not known here is left out, what is missing is empty.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, de::IgnoredAny};
+
+use crate::lifecycle::StateName;
+
+use super::{exit::Exit, text::Shown};
+
+/// A job, of a list or whole.
+#[derive(Debug, Deserialize)]
+pub struct Job {
+    pub job_id: Shown,
+    pub name: Shown,
+    #[serde(default)]
+    pub queue: Shown,
+    #[serde(default)]
+    pub namespace: Shown,
+    #[serde(default)]
+    pub priority: i32,
+    pub state: Shown,
+    pub reason: Option<Shown>,
+    pub message: Option<Shown>,
+    #[serde(default)]
+    pub labels: BTreeMap<Shown, Shown>,
+    pub created_at: Option<Timestamp>,
+    pub run_at: Option<Timestamp>,
+    pub claimed_at: Option<Timestamp>,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+    pub cancel_requested_at: Option<Timestamp>,
+    pub queue_position: Option<Shown>,
+    #[serde(default)]
+    pub attempts: Vec<Attempt>,
+    pub spec: Option<Spec>,
+}
+
+/// One attempt of a job.
+#[derive(Debug, Deserialize)]
+pub struct Attempt {
+    pub attempt: i32,
+    pub kube_name: Option<Shown>,
+    pub node: Option<Shown>,
+    pub pod: Option<Shown>,
+    pub exit_code: Option<i32>,
+    pub reason: Option<Shown>,
+    pub message: Option<Shown>,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What a job is to do, as far as it is described.
+#[derive(Debug, Default, Deserialize)]
+pub struct Spec {
+    pub image: Option<Shown>,
+    #[serde(default)]
+    pub command: Vec<Shown>,
+    #[serde(default)]
+    pub args: Vec<Shown>,
+    pub parallelism: Option<i32>,
+    pub completions: Option<i32>,
+    pub service_account: Option<Shown>,
+    pub timeout_secs: Option<i64>,
+    pub manifest: Option<IgnoredAny>,
+}
+
+impl Job {
+    /// Also by its time, so that a state of a later version is waited for no longer than it lasts.
+    pub fn is_finished(&self) -> bool {
+        StateName::from_name(self.state.as_str()).is_some_and(StateName::is_finished) || self.finished_at.is_some()
+    }
+
+    pub fn exit(&self) -> Exit {
+        Exit::of_ending(self.state.as_str(), self.reason.as_ref().map(Shown::as_str))
+    }
+
+    /// The state, and why where a reason adds to it.
+    pub fn state_text(&self) -> String {
+        match &self.reason {
+            Some(reason) if !matches!(reason.as_str(), "completed" | "cancelled") => {
+                format!("{} ({reason})", self.state)
+            }
+            _ => self.state.to_string(),
+        }
+    }
+
+    /// The job and how it stands, in a line.
+    pub fn line(&self) -> String {
+        let message = self.message.as_ref().filter(|it| !it.is_empty() && self.exit() != Exit::Done);
+        let message = message.map(|it| format!(": {it}")).unwrap_or_default();
+        format!("{} {} {}{message}", self.job_id, self.name, self.state_text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_is_needed_and_nothing_hostile_comes_through() {
+        let job: Job = serde_json::from_value(serde_json::json!({
+            "job_id": "1", "name": "a\u{1b}[2Jb", "state": "failed", "reason": "lost", "message": "gone\nfor good", "new": {}
+        }))
+        .unwrap();
+        assert_eq!(job.line(), "1 a[2Jb failed (lost): gone for good");
+        assert!(job.is_finished());
+        assert_eq!(job.exit(), Exit::JobLost);
+    }
+}

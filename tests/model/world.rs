@@ -1,0 +1,249 @@
+//! What the model remembers: rows, replicas, Kubernetes objects, messages. Small, flat and ordered, because millions are kept.
+//!
+//! Three abstractions keep it finite. A row's `version` is not counted: whoever holds a reading of a row is marked `stale`
+//! when the row moves, which is what comparing versions finds out. Time is not counted: a lease is alive or expired, and
+//! whatever a slow process does, it does by being overtaken. Names are forgotten: worlds that differ only in which replica
+//! or which job is which are one world.
+
+/// The most jobs and replicas; a configuration uses the first of them.
+pub const JOBS: usize = 3;
+pub const REPLICAS: usize = 3;
+/// The nonce and the uid of a Job that is not of our making.
+pub const STRANGER: u8 = 0;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct World {
+    pub jobs: [Job; JOBS],
+    pub replicas: [Replica; REPLICAS],
+    pub left: Trouble,
+    /// What must never happen, and did.
+    pub broken: Broken,
+}
+
+/// How much trouble is still to come: it bounds the space.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Trouble {
+    /// Replicas that crash.
+    pub crashes: u8,
+    /// Replicas that are shut down.
+    pub shutdowns: u8,
+    /// Leases that run out though their replica lives: it was paused, or cut off from the database.
+    pub pauses: u8,
+    /// Requests and answers that are lost or given up, and requests that are put off (429).
+    pub faults: u8,
+    pub cancels: u8,
+    /// Jobs that someone else deletes, with `kubectl`'s default: in the background, so that pods outlive them.
+    pub deletes: u8,
+    /// Jobs that end while their pod still lives: past their deadline, as Kubernetes before 1.31 tells it.
+    pub deadlines: u8,
+}
+
+/// Moves that break a promise, noticed as they are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Broken {
+    pub finished_row_changed: bool,
+    pub slot_freed_while_alive: bool,
+    pub removed_before_recorded: bool,
+    pub handed_back_after_a_send: bool,
+    pub stranger_touched: bool,
+}
+
+/// A row of `longshore.jobs`, what Kubernetes has under the name of its attempt, and what is on its way there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Job {
+    pub row: Row,
+    /// Of the current attempt: how often the job was claimed. A claim that is handed back frees its attempt's number, so
+    /// the name of the Kubernetes Job stays the same.
+    pub nonce: u8,
+    /// The Kubernetes Job that is on record.
+    pub uid: u8,
+    pub wish: bool,
+    /// Whether the claim was ever taken over.
+    pub inherited: bool,
+    /// What a reconciler decided and has yet to do.
+    pub hand: Hand,
+    pub kube: Option<Kube>,
+    /// Whether a pod lives whose Job is gone.
+    pub orphan: bool,
+    /// Creates whose sender waits no longer, by nonce: each may still arrive, or be lost.
+    pub late: u8,
+    /// How many Kubernetes Jobs were made for it: the last one's uid.
+    pub made: u8,
+    /// Whether a create was made under the current nonce, or may have been.
+    pub sent: bool,
+    /// Whether someone deleted its Job before any replica could record it, so that making it again is all one can do.
+    pub excused: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Row {
+    #[default]
+    Pending,
+    Claimed,
+    Created,
+    Running,
+    Stopping,
+    Finished,
+}
+
+impl Row {
+    pub fn holds_a_slot(self) -> bool {
+        matches!(self, Self::Claimed | Self::Created | Self::Running | Self::Stopping)
+    }
+}
+
+/// A step of `reconcile::decide`, decided and not yet applied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Hand {
+    #[default]
+    Empty,
+    Adopt(u8),
+    Start,
+    Stop,
+    Delete,
+    /// The Job ended, or was confirmed to be gone.
+    Finish,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kube {
+    pub nonce: u8,
+    pub uid: u8,
+    pub life: Life,
+    /// In the foreground: it goes when its pods are gone.
+    pub deleting: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Life {
+    /// No pod yet.
+    Waiting,
+    Live,
+    /// The Job says that it failed, and its pod is yet to die.
+    EndedAlive,
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Replica {
+    /// Whether its process runs. One that starts again is another replica.
+    pub up: bool,
+    /// Whether its lease is alive by the database's clock.
+    pub leased: bool,
+    pub stopping: bool,
+    pub claim: Claim,
+    /// The rows whose `replica` it is.
+    pub owns: Set,
+    /// The attempts whose `claimed_by` it is. Kept only where it matters.
+    pub claimed: Set,
+    /// Jobs of which this process does not know what became of its create.
+    pub doubtful: Set,
+    pub tasks: [Task; JOBS],
+}
+
+/// A transaction that claims, between its statements.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Claim {
+    #[default]
+    None,
+    /// The lock's statement has its snapshot, and not yet the lock.
+    Snapshot {
+        free: u8,
+    },
+    Locked,
+    Counted {
+        free: u8,
+    },
+}
+
+/// A task that creates the Kubernetes Job of one claim: `scheduler::create`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Task {
+    pub at: At,
+    /// From the row as it was read.
+    pub nonce: u8,
+    pub never_sent: bool,
+    /// The lease ran out since the row was read.
+    pub lapsed: bool,
+    /// The row moved since it was read.
+    pub stale: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum At {
+    #[default]
+    Nowhere,
+    /// About to look at the lease; before the first send or after a pause.
+    Ready,
+    /// The lease was found to hold.
+    Checked,
+    /// The request is on its way.
+    Sent,
+    /// Made, or recognised; the answer is on its way.
+    Made { uid: u8 },
+    /// 409; the answer is on its way.
+    Exists,
+    /// 409, and then nothing was there.
+    Vanished,
+    /// A stranger's.
+    Taken,
+}
+
+/// A set of jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Set(pub u8);
+
+impl Set {
+    pub fn has(self, job: usize) -> bool {
+        self.0 & (1 << job) != 0
+    }
+
+    pub fn put(&mut self, job: usize, there: bool) {
+        self.0 = self.0 & !(1 << job) | u8::from(there) << job;
+    }
+
+    fn renamed(self, order: &[usize; JOBS]) -> Self {
+        let mut renamed = Self::default();
+        for (to, from) in order.iter().enumerate() {
+            renamed.put(to, self.has(*from));
+        }
+        renamed
+    }
+}
+
+impl World {
+    /// The replica that the row of `job` names.
+    pub fn owner(&self, job: usize) -> Option<usize> {
+        self.replicas.iter().position(|it| it.owns.has(job))
+    }
+
+    /// The same world with its replicas and jobs named in the one order that all worlds like it share.
+    pub fn unnamed(self, jobs: usize, replicas: usize) -> Self {
+        const ORDERS: [[usize; JOBS]; 6] = [[0, 1, 2], [1, 0, 2], [0, 2, 1], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let orders = match jobs {
+            0 | 1 => &ORDERS[..1],
+            2 => &ORDERS[..2],
+            _ => &ORDERS[..],
+        };
+        let mut best = self.renamed(&ORDERS[0], replicas);
+        for order in &orders[1..] {
+            best = best.min(self.renamed(order, replicas));
+        }
+        best
+    }
+
+    fn renamed(&self, order: &[usize; JOBS], replicas: usize) -> Self {
+        let mut renamed = *self;
+        if order != &[0, 1, 2] {
+            renamed.jobs = order.map(|from| self.jobs[from]);
+            for (to, from) in renamed.replicas.iter_mut().zip(&self.replicas) {
+                to.tasks = order.map(|job| from.tasks[job]);
+                to.owns = from.owns.renamed(order);
+                to.claimed = from.claimed.renamed(order);
+                to.doubtful = from.doubtful.renamed(order);
+            }
+        }
+        renamed.replicas[..replicas].sort_unstable();
+        renamed
+    }
+}
