@@ -7,6 +7,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use rand::RngExt;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -14,8 +15,10 @@ use crate::{
         Created as Made, KubeJob,
         answer::CreateFailure,
         manifest::{self, Identity},
+        seen::Seen,
     },
     error::chain,
+    id::KubeUid,
     lifecycle::{Cancelled, Claimed, Created, Ending, Facts, Failed, LeadsTo, Reason, State},
     lease::Tenure,
     store::{
@@ -31,6 +34,9 @@ use super::Scheduler;
 
 /// The first pause before a create is sent again, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// How often to look whether a create went well whose answer did not come.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What one request came to.
 enum Sent {
@@ -97,9 +103,33 @@ impl Scheduler {
                 }
             };
             let wait = after.unwrap_or(pause).mul_f64(rand::rng().random_range(1.0..1.5));
-            stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+            if let Some(uid) = self.wait_or_see(&job, &me, wait, &stop).await {
+                self.record(job.clone(), Created { nonce: me.nonce, uid }).await?;
+                self.creating.trust(job.id());
+                return Ok(());
+            }
             pause = (pause * 2).min(BACKOFF.1);
             unwanted = self.is_unwanted(&job).await?;
+        }
+    }
+
+    /// Waits before a create is sent again, unless the watch shows meanwhile that it went well.
+    async fn wait_or_see(
+        &self,
+        job: &Job<Claimed>,
+        me: &Identity<'_>,
+        wait: Duration,
+        stop: &CancellationToken,
+    ) -> Option<KubeUid> {
+        let until = Instant::now() + wait;
+        loop {
+            if let Seen::Present(sight) = self.view.attempt(me.namespace, &me.kube_name, job.state().nonce, None) {
+                return Some(sight.job.uid);
+            }
+            if stop.is_cancelled() || Instant::now() >= until {
+                return None;
+            }
+            stop.run_until_cancelled(tokio::time::sleep_until(until.min(Instant::now() + LOOK))).await;
         }
     }
 
@@ -149,16 +179,8 @@ impl Scheduler {
         self.creating.active.fetch_sub(1, Ordering::Relaxed);
         match made {
             Ok(Made::New(uid) | Made::Before(uid)) => {
-                let mut conn = self.db.conn().await?;
-                let to = Created { nonce: job.state().nonce, uid };
-                match advance(&mut conn, self.replica, job.clone(), to, &Facts::default()).await? {
-                    Moved::Done(_) => {
-                        tracing::debug!(job = %job.id(), name = me.kube_name, "created a Kubernetes Job");
-                        // The watch may have told of it while the row did not say so yet.
-                        self.view.follow_job(job.id());
-                    }
-                    Moved::Lost => tracing::debug!(job = %job.id(), "another replica was first to record a create"),
-                }
+                tracing::debug!(job = %job.id(), name = me.kube_name, "created a Kubernetes Job");
+                self.record(job.clone(), Created { nonce: me.nonce, uid }).await?;
             }
             Err(CreateFailure::NotNow { message, retry_after, may_exist }) => {
                 tracing::warn!(job = %job.id(), why = message, may_exist, "Kubernetes did not take a Job for now");
@@ -204,9 +226,15 @@ impl Scheduler {
         Claimed: LeadsTo<To>,
     {
         let mut conn = self.db.conn().await?;
-        if let Moved::Done(_) = advance(&mut conn, self.replica, job, to, &Facts::default()).await? {
-            self.signals.raise(Signal::Work);
-            self.signals.raise(Signal::Ended);
+        let id = job.id();
+        match advance(&mut conn, self.replica, job, to, &Facts::default()).await? {
+            Moved::Lost => tracing::debug!(job = %id, "another replica was first to record what became of a claim"),
+            Moved::Done(_) if To::NAME.is_finished() => {
+                self.signals.raise(Signal::Work);
+                self.signals.raise(Signal::Ended);
+            }
+            // The watch may have told of it while the row did not say so yet.
+            Moved::Done(_) => self.view.follow_job(id),
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::harness::{eventually, process::Process};
 const TAKES: &str = "4s";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_seeds_own_timeline_holds() {
+async fn sim_only_the_seeds_own_timeline_holds() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
     command.args(["serve", "--dry-run", "--max-concurrency", "2", "--port", "0", "--dry-run-duration", TAKES]);
     // The burst is three requests by hand; a busy machine may need longer than 100 ms for them.
