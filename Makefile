@@ -1,8 +1,38 @@
 # Every command of the house, once. CI calls these.
-.PHONY: sqlx
+.PHONY: test test-cluster check fmt clippy doc sqlx sqlx-check deny
 
-PG_BIN ?= $(shell ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
+# The failpoints let a test crash a replica at each of its effects on the world: see src/effects.rs.
+FEATURES := --features failpoints
 
-# Check the SQL of src/store against a database of its own and rewrite the committed cache.
+# Everything that needs nothing but this machine: units, the model, the simulator, and the whole against it.
+test:
+	env -u KUBECONFIG cargo nextest run $(FEATURES)
+	cargo test --doc
+
+# The same suite against the real cluster that KUBECONFIG names, less the tests that only a simulator can play.
+# It makes namespaces of its own, ls-test-*, and deletes them.
+test-cluster:
+	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG to the cluster to test against" >&2; exit 2; }
+	cargo nextest run $(FEATURES) --test it -E 'not test(sim_only) and not test(architecture) and not test(schema) and not test(claim)'
+
+check: fmt clippy doc sqlx-check deny
+
+fmt:
+	cargo fmt --check
+
+clippy:
+	cargo clippy --all-targets $(FEATURES) -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+# Check the SQL of src/store against a Postgres of its own, and rewrite the committed cache. After every change of SQL.
 sqlx:
 	scripts/prepare-sql
+
+sqlx-check:
+	scripts/prepare-sql --check
+
+# Licences, advisories and sources of the dependencies; needs cargo-deny.
+deny:
+	cargo deny --locked check bans licenses sources

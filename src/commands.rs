@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client, cluster::connect,
+    client,
+    cluster::connect,
     config::{self, duration},
     embedded::Postgres,
     run::Replica,

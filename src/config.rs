@@ -139,6 +139,7 @@ impl PullPolicy {
 
 /// Reads a duration such as `100ms`, `90s`, `15m` or `1h30m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: SignedDuration = text.parse().map_err(|_| "not a duration such as 100ms, 90s, 15m or 1h30m".to_owned())?;
+    let parsed: SignedDuration =
+        text.parse().map_err(|_| "not a duration such as 100ms, 90s, 15m or 1h30m".to_owned())?;
     Duration::try_from(parsed).map_err(|_| "must not be negative".to_owned())
 }

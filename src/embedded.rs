@@ -49,8 +49,10 @@ pub enum Error {
          install one (Debian: apt-get install postgresql), or say where its programs are with --postgres-bin"
     )]
     NotInstalled,
-    #[error("the data in {dir} is of PostgreSQL {version}, and the server found is of another version; install that \
-             version, or give another --data-dir")]
+    #[error(
+        "the data in {dir} is of PostgreSQL {version}, and the server found is of another version; install that \
+             version, or give another --data-dir"
+    )]
     OtherVersion { dir: PathBuf, version: String },
     #[error("the database in {dir} is in use by process {pid}; give another --data-dir, or share it by --database-url")]
     InUse { dir: PathBuf, pid: i32 },
@@ -185,7 +187,8 @@ fn other_user() -> Result<Option<User>, Error> {
         return Ok(None);
     }
     let found = ["postgres", "nobody"].into_iter().find_map(|name| User::from_name(name).ok().flatten());
-    let missing = || Error::Failed { program: "postgres", output: "it refuses root, and no other user is there".into() };
+    let missing =
+        || Error::Failed { program: "postgres", output: "it refuses root, and no other user is there".into() };
     found.map(Some).ok_or_else(missing)
 }
 
@@ -254,7 +257,8 @@ fn choose_port(dir: &Path) -> Result<u16, Error> {
 fn sweep(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|it| it.strip_prefix("longshore-throw-away-")?.split('-').next()?.parse().ok());
+        let pid =
+            name.to_str().and_then(|it| it.strip_prefix("longshore-throw-away-")?.split('-').next()?.parse().ok());
         let is_dead = |pid: i32| kill(Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH);
         if pid.is_some_and(is_dead) && refuse_in_use(&entry.path()).is_ok() {
             let _ = fs::remove_dir_all(entry.path());

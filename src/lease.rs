@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_gap_may_not_be_acted_on_after_it() {
-        let lease = Lease { length: Duration::from_secs(3600), proved_at: AtomicU64::new(0), tenure: AtomicU64::new(0) };
+        let lease =
+            Lease { length: Duration::from_secs(3600), proved_at: AtomicU64::new(0), tenure: AtomicU64::new(0) };
         assert_eq!(lease.tenure(), None, "no heartbeat was confirmed yet");
         lease.confirm(boot_millis());
         let before = lease.tenure().unwrap();

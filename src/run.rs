@@ -1,6 +1,11 @@
 //! The composition root: one replica, put together from its parts, started and stopped.
 
-use std::{collections::HashSet, net::{IpAddr, Ipv4Addr, SocketAddr}, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use kube::Client;
@@ -104,7 +109,12 @@ async fn prepare(db: &Db, config: &config::Replica, stop: &CancellationToken) ->
         };
         match prepared.await {
             Ok(instance) => return Ok(instance),
-            Err(err @ (store::Error::Away(_) | store::Error::NoAnswer(_) | store::Error::Busy(_) | store::Error::ReadOnly)) => {
+            Err(
+                err @ (store::Error::Away(_)
+                | store::Error::NoAnswer(_)
+                | store::Error::Busy(_)
+                | store::Error::ReadOnly),
+            ) => {
                 tracing::warn!(error = chain(&err), "waiting for the database");
                 if stop.run_until_cancelled(tokio::time::sleep(START_RETRY)).await.is_none() {
                     anyhow::bail!("stopped while waiting for the database");
@@ -145,7 +155,8 @@ impl Parts {
             parts.clone(),
             "heartbeat",
             Box::new(move |it: &Parts| {
-                let (lease, db, id, name, stop) = (it.lease.clone(), it.db.clone(), it.id, hostname.clone(), heart.clone());
+                let (lease, db, id, name, stop) =
+                    (it.lease.clone(), it.db.clone(), it.id, hostname.clone(), heart.clone());
                 Box::pin(async move { lease.keep(&db, id, &name, stop).await })
             }),
             until_drained.clone(),
@@ -156,7 +167,8 @@ impl Parts {
         spawn("reconciler", Box::new(move |it| Box::pin(it.reconciler().run(token.clone()))), &stop);
         let token = stop.clone();
         let watch = move |it: &Parts| -> Work {
-            let (view, cluster, instance, stop) = (it.view.clone(), it.cluster.clone(), it.instance.clone(), token.clone());
+            let (view, cluster, instance, stop) =
+                (it.view.clone(), it.cluster.clone(), it.instance.clone(), token.clone());
             Box::pin(async move { view.follow(&cluster, &instance, stop).await })
         };
         spawn("watches", Box::new(watch), &stop);
@@ -195,7 +207,8 @@ impl Parts {
             defaults: self.defaults.clone(),
             stop: stop.clone(),
         };
-        let serving = axum::serve(listener, api::router(Arc::new(api))).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let serving =
+            axum::serve(listener, api::router(Arc::new(api))).with_graceful_shutdown(stop.clone().cancelled_owned());
         let abandoned = async {
             stop.cancelled().await;
             tokio::time::sleep(self.config.drain_timeout).await;

@@ -107,8 +107,8 @@ impl Submission {
             Start::At(at) => at.to_string(),
             Start::In(secs) => format!("+{secs}"),
         };
-        let whole =
-            serde_json::json!([self.name, self.priority, self.queue, self.namespace, start, self.spec.hash()]).to_string();
+        let whole = serde_json::json!([self.name, self.priority, self.queue, self.namespace, start, self.spec.hash()])
+            .to_string();
         hex_sha256(&whole)
     }
 
@@ -156,7 +156,11 @@ impl Spec {
                 faults.push(Fault::new(pointer, "must be 1 or more"));
             }
         }
-        if self.image.as_ref().is_some_and(|it| it.is_empty() || it.chars().any(|c| c.is_whitespace() || c.is_control())) {
+        if self
+            .image
+            .as_ref()
+            .is_some_and(|it| it.is_empty() || it.chars().any(|c| c.is_whitespace() || c.is_control()))
+        {
             faults.push(Fault::new("/image", "must be an image reference such as busybox:latest, without spaces"));
         }
         if self.timeout_secs.is_some_and(|it| it < 1) {
@@ -185,7 +189,9 @@ impl Spec {
 /// Postgres keeps every character but this one.
 fn find_nul(value: &Value, at: String, faults: &mut Vec<Fault>) {
     match value {
-        Value::String(text) if text.contains('\0') => faults.push(Fault::new(at, "must not contain the character U+0000")),
+        Value::String(text) if text.contains('\0') => {
+            faults.push(Fault::new(at, "must not contain the character U+0000"))
+        }
         Value::Array(items) => {
             items.iter().enumerate().for_each(|(index, it)| find_nul(it, format!("{at}/{index}"), faults));
         }
@@ -234,7 +240,11 @@ fn check_idempotency_key(key: &str) -> Result<(), String> {
 /// A DNS label (RFC 1123), which Kubernetes wants of a namespace.
 pub fn check_dns_label(text: &str) -> Result<(), String> {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if text.is_empty() || text.len() > LABEL_CHARS || !text.chars().all(inner) || text.starts_with('-') || text.ends_with('-')
+    if text.is_empty()
+        || text.len() > LABEL_CHARS
+        || !text.chars().all(inner)
+        || text.starts_with('-')
+        || text.ends_with('-')
     {
         return Err(format!(
             "must be 1 to {LABEL_CHARS} lower-case letters, digits or `-`, beginning and ending with a letter or digit"
@@ -316,7 +326,15 @@ mod tests {
         let pointers: Vec<String> = bad.faults().into_iter().map(|it| it.pointer).collect();
         assert_eq!(
             pointers,
-            ["/name", "/queue", "/namespace", "/labels/longshore.dev~1job-id", "/parallelism", "/image", "/parallelism"]
+            [
+                "/name",
+                "/queue",
+                "/namespace",
+                "/labels/longshore.dev~1job-id",
+                "/parallelism",
+                "/image",
+                "/parallelism"
+            ]
         );
         assert_eq!(submission().faults(), []);
     }

@@ -34,7 +34,10 @@ pub async fn ready(State(api): State<Arc<Api>>) -> Result<&'static str, Problem>
     drop(conn);
     if let Err(err) = api.cluster.ping().await {
         tracing::warn!(error = %err, "the cluster does not answer");
-        return Err(Problem::not_ready("cluster_unavailable", "the Kubernetes API server does not answer as it should"));
+        return Err(Problem::not_ready(
+            "cluster_unavailable",
+            "the Kubernetes API server does not answer as it should",
+        ));
     }
     Ok("OK")
 }

@@ -96,9 +96,10 @@ pub async fn list(
 ) -> Result<Json<Page<JobView>>, Problem> {
     let query = given(query)?;
     let states = StateName::ALL.map(StateName::name).join(", ");
-    let state = query.state.as_deref().map(|it| {
-        StateName::from_name(it).ok_or_else(|| wrong("state", format!("must be one of {states}")))
-    });
+    let state = query
+        .state
+        .as_deref()
+        .map(|it| StateName::from_name(it).ok_or_else(|| wrong("state", format!("must be one of {states}"))));
     let filter = Filter { state: state.transpose()?, queue: query.queue, name: query.name };
     let before: Option<JobId> = match query.cursor {
         None => None,
@@ -135,7 +136,8 @@ pub async fn wait(
     let mut ended = api.signals.ended();
     loop {
         ended.mark_unchanged();
-        let name = lists::state(&mut *api.db.conn().await?, id).await?.ok_or_else(|| Problem::no_such_job(&id.to_string()))?;
+        let name =
+            lists::state(&mut *api.db.conn().await?, id).await?.ok_or_else(|| Problem::no_such_job(&id.to_string()))?;
         let finished = StateName::from_name(&name).is_some_and(StateName::is_finished);
         if finished || tokio::time::Instant::now() >= deadline || api.stop.is_cancelled() {
             return Ok(Json(whole(&mut *api.db.conn().await?, id).await?));

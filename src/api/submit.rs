@@ -39,7 +39,10 @@ pub async fn submit(
     let key = match headers.get("idempotency-key") {
         None => None,
         Some(key) => Some(key.to_str().map(str::to_owned).map_err(|_| {
-            Problem::invalid_fields(vec![Fault::new("/idempotency_key", "the header Idempotency-Key is not plain text")])
+            Problem::invalid_fields(vec![Fault::new(
+                "/idempotency_key",
+                "the header Idempotency-Key is not plain text",
+            )])
         })?),
     };
     let default_namespace = api.cluster.namespaces.first().map_or("default", String::as_str);

@@ -55,13 +55,18 @@ enum Command {
 
 impl SubmitRequest {
     /// The job it asks for, or every field that is wrong.
-    pub fn into_submission(self, key_header: Option<String>, default_namespace: &str) -> Result<Submission, Vec<Fault>> {
+    pub fn into_submission(
+        self,
+        key_header: Option<String>,
+        default_namespace: &str,
+    ) -> Result<Submission, Vec<Fault>> {
         let mut faults = Vec::new();
         let command = match self.command {
             None => Vec::new(),
             Some(Command::Words(words)) => words,
             Some(Command::Line(line)) => shlex::split(&line).filter(|it| !it.is_empty()).unwrap_or_else(|| {
-                faults.push(Fault::new("/command", "cannot be split into words: a quote is not closed, or it is empty"));
+                faults
+                    .push(Fault::new("/command", "cannot be split into words: a quote is not closed, or it is empty"));
                 Vec::new()
             }),
         };
@@ -80,7 +85,8 @@ impl SubmitRequest {
             Start::In(secs) => secs > FURTHEST.as_secs_f64(),
         };
         if too_far {
-            faults.push(Fault::new(if self.run_at.is_some() { "/run_at" } else { "/delay" }, "is over ten years ahead"));
+            faults
+                .push(Fault::new(if self.run_at.is_some() { "/run_at" } else { "/delay" }, "is over ten years ahead"));
         }
         if let (Some(header), Some(field)) = (&key_header, &self.idempotency_key)
             && header != field

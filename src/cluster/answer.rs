@@ -80,7 +80,8 @@ pub fn of_create(err: kube::Error) -> CreateFailure {
         return CreateFailure::NotNow { message, retry_after, may_exist };
     };
     let message = text(status);
-    let later = |may_exist| CreateFailure::NotNow { message: message.clone(), retry_after: retry_after(status), may_exist };
+    let later =
+        |may_exist| CreateFailure::NotNow { message: message.clone(), retry_after: retry_after(status), may_exist };
     match status.code {
         409 if status.reason == "AlreadyExists" => CreateFailure::Exists,
         400 | 413 | 422 => CreateFailure::Refused { message },
@@ -129,7 +130,8 @@ mod tests {
     use super::*;
 
     fn answered(code: u16, reason: &str, message: &str) -> CreateFailure {
-        let status = Status { code, reason: reason.into(), message: message.into(), ..Status::failure(message, reason) };
+        let status =
+            Status { code, reason: reason.into(), message: message.into(), ..Status::failure(message, reason) };
         of_create(kube::Error::Api(Box::new(status)))
     }
 

@@ -17,8 +17,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<(Client, String)> {
     let config = match kubeconfig {
         Some(path) => {
-            let file = Kubeconfig::read_from(path).with_context(|| format!("cannot read --kubeconfig {}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.context("cannot use --kubeconfig")?
+            let file =
+                Kubeconfig::read_from(path).with_context(|| format!("cannot read --kubeconfig {}", path.display()))?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+                .await
+                .context("cannot use --kubeconfig")?
         }
         None => match Config::incluster() {
             Ok(config) => config,

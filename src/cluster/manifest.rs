@@ -231,7 +231,9 @@ mod tests {
         let manifest = |spec: Value| json!({"manifest": {"apiVersion": "batch/v1", "kind": "Job", "spec": spec}});
         let container = json!({"name": "a", "image": "b"});
         assert_eq!(
-            pointers(build_from(manifest(json!({"backoffLimitt": 1, "template": {"spec": {"containers": [container]}}})))),
+            pointers(build_from(manifest(
+                json!({"backoffLimitt": 1, "template": {"spec": {"containers": [container]}}})
+            ))),
             ["/manifest/spec/backoffLimitt"]
         );
         assert_eq!(
@@ -246,7 +248,10 @@ mod tests {
         );
         assert_eq!(pointers(build_from(json!({"env": {"A": 1}}))), ["/env/A"]);
         assert_eq!(pointers(build_from(json!({"env_from": [{"secretReff": {}}]}))), ["/env_from/0/secretReff"]);
-        assert_eq!(pointers(build_from(json!({"manifest": {"kind": "Pod", "apiVersion": "batch/v1"}}))), ["/manifest/kind"]);
+        assert_eq!(
+            pointers(build_from(json!({"manifest": {"kind": "Pod", "apiVersion": "batch/v1"}}))),
+            ["/manifest/kind"]
+        );
     }
 
     #[test]

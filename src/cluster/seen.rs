@@ -61,7 +61,9 @@ pub enum Seen {
     /// Not everything was listed yet.
     Unknown,
     /// There is no such Job. `live_pods` tells of pods it left behind.
-    Absent { live_pods: bool },
+    Absent {
+        live_pods: bool,
+    },
     /// A consistent read confirmed that there is no such Job, and no pod of it lives.
     Gone,
     Present(Box<Sight>),
@@ -194,7 +196,8 @@ mod tests {
 
     #[test]
     fn the_exit_code_that_tells_most_is_taken() {
-        let ended = |code: i64| json!({"state": {"terminated": {"exitCode": code, "startedAt": "2026-01-01T00:00:00Z"}}});
+        let ended =
+            |code: i64| json!({"state": {"terminated": {"exitCode": code, "startedAt": "2026-01-01T00:00:00Z"}}});
         assert_eq!(exit_code(&json!({"containerStatuses": [ended(0), ended(3), ended(4)]})), Some(3));
         assert_eq!(exit_code(&json!({"containerStatuses": [ended(0)]})), Some(0));
         assert_eq!(exit_code(&json!({"initContainerStatuses": [ended(2)], "containerStatuses": [{}]})), Some(2));

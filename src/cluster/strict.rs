@@ -10,7 +10,8 @@ use crate::spec::{Fault, escape};
 pub fn read<T: DeserializeOwned + Serialize>(value: Value, at: &str) -> Result<T, Vec<Fault>> {
     let typed: T = serde_path_to_error::deserialize(&value).map_err(|err| {
         let path = err.path().to_string();
-        let pointer = if path == "." { String::new() } else { format!("/{}", path.replace(['.', '['], "/").replace(']', "")) };
+        let pointer =
+            if path == "." { String::new() } else { format!("/{}", path.replace(['.', '['], "/").replace(']', "")) };
         vec![Fault::new(format!("{at}{pointer}"), err.into_inner().to_string())]
     })?;
     let kept = serde_json::to_value(&typed).map_err(|err| vec![Fault::new(at, err.to_string())])?;
@@ -28,7 +29,9 @@ fn compare(given: &Value, kept: &Value, at: String, faults: &mut Vec<Fault>) {
                 match kept.get(key) {
                     Some(kept) => compare(value, kept, at, faults),
                     None if value.is_null() => {}
-                    None => faults.push(Fault::new(at, "is not a field that Kubernetes knows here; check its spelling")),
+                    None => {
+                        faults.push(Fault::new(at, "is not a field that Kubernetes knows here; check its spelling"))
+                    }
                 }
             }
         }

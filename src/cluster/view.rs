@@ -251,7 +251,11 @@ impl Objects {
         let waited = self.ended.get(&job.uid).is_some_and(|since| since.elapsed() >= SETTLE);
         // The pod that ended badly tells most, then one that started, then any.
         let telling = self.pods_of(&job.uid).max_by_key(|it| {
-            (it.facts.exit_code.is_some_and(|code| code != 0), it.facts.exit_code.is_some(), it.facts.started_at.is_some())
+            (
+                it.facts.exit_code.is_some_and(|code| code != 0),
+                it.facts.exit_code.is_some(),
+                it.facts.started_at.is_some(),
+            )
         });
         Sight {
             job: job.clone(),

@@ -41,7 +41,9 @@ pub enum End {
 /// Decides the next step. The same two sides always give the same step.
 pub fn decide(job: &Holder, seen: &Seen) -> Step {
     match (job, seen) {
-        (Holder::Claimed(_) | Holder::Created(_) | Holder::Running(_) | Holder::Stopping(_), Seen::Unknown) => Step::Wait,
+        (Holder::Claimed(_) | Holder::Created(_) | Holder::Running(_) | Holder::Stopping(_), Seen::Unknown) => {
+            Step::Wait
+        }
 
         // Creating it, and recording that it is created, is the business of the replica that claimed it, or took it over:
         // should anyone else record it, the job could end, and its Kubernetes Job be removed, while a creator that lost the
@@ -53,7 +55,9 @@ pub fn decide(job: &Holder, seen: &Seen) -> Step {
         (Holder::Created(job), Seen::Absent { live_pods: false }) if job.head().held_secs < WATCH_LAG_SECS => {
             Step::LookAgain
         }
-        (Holder::Created(_) | Holder::Running(_) | Holder::Stopping(_), Seen::Absent { live_pods: false }) => Step::Confirm,
+        (Holder::Created(_) | Holder::Running(_) | Holder::Stopping(_), Seen::Absent { live_pods: false }) => {
+            Step::Confirm
+        }
         (Holder::Created(_) | Holder::Running(_), Seen::Gone) => Step::Finish(End::Failed(lost()), Facts::default()),
         (Holder::Stopping(_), Seen::Gone) => Step::Finish(End::Stopped, Facts::default()),
 
@@ -68,12 +72,13 @@ pub fn decide(job: &Holder, seen: &Seen) -> Step {
             None if job.head().cancel_requested => Step::Stop(cancelled()),
             None => Step::Wait,
         },
-        // If it ended by itself before the delete reached it, that is what happened, and what is told. A Job that is being
-        // deleted can fail of it, but not complete of it.
+        // Once it is being deleted, whatever it says of itself may come of that: a program that ends well when told to stop
+        // makes its Job complete. Before, an end is its own, and is told; the delete meets no Job that has ended, for it
+        // names the version that was seen.
         (Holder::Stopping(_), Seen::Present(sight)) => match ended(sight) {
-            Some(step) if !sight.job.deleting || sight.job.phase == Phase::Complete => step,
             Some(_) | None if sight.job.deleting => Step::Wait,
-            Some(_) | None => Step::Delete(sight.job.clone()),
+            Some(step) => step,
+            None => Step::Delete(sight.job.clone()),
         },
     }
 }
@@ -123,15 +128,155 @@ pub enum Leftover {
 }
 
 /// Decides about the Kubernetes Job of one attempt, given what is on record of that attempt.
-pub fn dispose(record: Option<&Record>, phase: &Phase, nonce_is_ours: bool, deleting: bool, keep_secs: f64) -> Leftover {
+pub fn dispose(
+    record: Option<&Record>,
+    phase: &Phase,
+    nonce_is_ours: bool,
+    deleting: bool,
+    keep_secs: f64,
+) -> Leftover {
     match (record, phase) {
         (None, Phase::Active | Phase::Complete | Phase::Failed { .. }) => Leftover::Report,
         (Some(_), Phase::Active | Phase::Complete | Phase::Failed { .. }) if !nonce_is_ours => Leftover::Report,
-        (Some(record), Phase::Active | Phase::Complete | Phase::Failed { .. }) if record.current || deleting => Leftover::Keep,
+        (Some(record), Phase::Active | Phase::Complete | Phase::Failed { .. }) if record.current || deleting => {
+            Leftover::Keep
+        }
         (Some(_), Phase::Active) => Leftover::Stop,
         (Some(record), Phase::Complete | Phase::Failed { .. }) => match record.finished_secs {
             Some(secs) if secs < keep_secs => Leftover::Keep,
             Some(_) | None => Leftover::Remove,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        id::{JobId, KubeUid, Nonce},
+        lifecycle::StateName,
+        store::jobs::read_row,
+    };
+
+    fn any_holder() -> impl Strategy<Value = Holder> {
+        let states = prop_oneof![
+            Just((StateName::Starting, false)),
+            Just((StateName::Starting, true)),
+            Just((StateName::Running, true)),
+            Just((StateName::Stopping, true)),
+        ];
+        (states, any::<bool>(), 0.0..100.0_f64)
+            .prop_map(|((state, created), cancel, held)| read_row(state, created, cancel, held))
+    }
+
+    fn any_phase() -> impl Strategy<Value = Phase> {
+        let failed = |reason: &str| Phase::Failed { reason: reason.into(), message: "m".into() };
+        prop_oneof![
+            Just(Phase::Active),
+            Just(Phase::Complete),
+            Just(failed("BackoffLimitExceeded")),
+            Just(failed("DeadlineExceeded")),
+        ]
+    }
+
+    fn any_seen() -> impl Strategy<Value = Seen> {
+        let facts = (any::<bool>(), proptest::option::of(any::<i32>())).prop_map(|(started, exit_code)| Facts {
+            started_at: started.then(jiff::Timestamp::now),
+            exit_code,
+            ..Facts::default()
+        });
+        let sight = (any_phase(), any::<bool>(), any::<bool>(), any::<bool>(), facts).prop_map(
+            |(phase, deleting, live_pods, settled, facts)| {
+                Seen::Present(Box::new(Sight { job: seen_job(phase, deleting), live_pods, settled, facts }))
+            },
+        );
+        prop_oneof![
+            Just(Seen::Unknown),
+            any::<bool>().prop_map(|live_pods| Seen::Absent { live_pods }),
+            Just(Seen::Gone),
+            sight
+        ]
+    }
+
+    fn seen_job(phase: Phase, deleting: bool) -> SeenJob {
+        SeenJob {
+            namespace: "default".into(),
+            name: "job-1".into(),
+            uid: KubeUid("uid".into()),
+            resource_version: None,
+            attempt: None,
+            nonce: None,
+            spec_hash: None,
+            deleting,
+            phase,
+            ended_pods: 1,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_slot_is_given_up_only_when_nothing_of_the_job_can_run_any_more(job in any_holder(), seen in any_seen()) {
+            if let Step::Finish(end, _) = decide(&job, &seen) {
+                let over = match &seen {
+                    Seen::Gone => true,
+                    Seen::Present(sight) => !sight.live_pods && sight.settled && sight.job.phase != Phase::Active,
+                    Seen::Unknown | Seen::Absent { .. } => false,
+                };
+                prop_assert!(over, "{job:?} {seen:?}");
+                let stopping = matches!(job, Holder::Stopping(_));
+                prop_assert!(stopping || end != End::Stopped, "only what was being stopped ends as stopped");
+                prop_assert!(!matches!(job, Holder::Claimed(_)), "what a claim came to is for its claimant to say");
+            }
+        }
+
+        #[test]
+        fn nothing_is_deleted_that_has_ended_or_that_nobody_wants_stopped(job in any_holder(), seen in any_seen()) {
+            match decide(&job, &seen) {
+                Step::Delete(_) => {
+                    let stopping = matches!(job, Holder::Stopping(_));
+                    let active = matches!(&seen, Seen::Present(it) if it.job.phase == Phase::Active && !it.job.deleting);
+                    prop_assert!(stopping && active, "{job:?} {seen:?}");
+                }
+                Step::Stop(_) => prop_assert!(job.head().cancel_requested),
+                Step::Wait | Step::LookAgain | Step::Start(_) | Step::Confirm | Step::Finish(..) => {}
+            }
+        }
+
+        #[test]
+        fn every_step_is_one_that_its_state_has(job in any_holder(), seen in any_seen()) {
+            let step = decide(&job, &seen);
+            let fits = matches!(
+                (&step, &job),
+                (Step::Wait | Step::LookAgain | Step::Confirm, _)
+                    | (Step::Start(_), Holder::Created(_))
+                    | (Step::Stop(_), Holder::Created(_) | Holder::Running(_))
+                    | (Step::Delete(_), Holder::Stopping(_))
+                    | (Step::Finish(..), Holder::Created(_) | Holder::Running(_) | Holder::Stopping(_))
+            );
+            prop_assert!(fits, "{step:?} {job:?}");
+        }
+
+        #[test]
+        fn a_leftover_is_touched_only_when_it_is_ours_and_its_attempt_is_over(
+            current in any::<bool>(), known in any::<bool>(), ours in any::<bool>(), deleting in any::<bool>(),
+            phase in any_phase(), finished in proptest::option::of(0.0..100.0_f64), keep in 0.0..100.0_f64,
+        ) {
+            let record = Record {
+                job: JobId(uuid::Uuid::nil()),
+                attempt: 1,
+                nonce: Nonce(uuid::Uuid::nil()),
+                current,
+                finished_secs: finished,
+            };
+            let decided = dispose(known.then_some(&record), &phase, ours, deleting, keep);
+            if matches!(decided, Leftover::Remove | Leftover::Stop) {
+                prop_assert!(known && ours && !current && !deleting);
+            }
+            if decided == Leftover::Remove {
+                prop_assert!(finished.is_none_or(|it| it >= keep) && phase != Phase::Active);
+            }
+        }
     }
 }

@@ -87,7 +87,8 @@ impl Reconciler {
                 stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
                 continue;
             }
-            let next = if self.again.is_empty() { everything_at } else { everything_at.min(Instant::now() + LOOK_AGAIN) };
+            let next =
+                if self.again.is_empty() { everything_at } else { everything_at.min(Instant::now() + LOOK_AGAIN) };
             tokio::select! {
                 () = self.view.changed() => {}
                 () = self.signals.cancel() => {}
@@ -287,7 +288,11 @@ impl Reconciler {
 
     fn report(&mut self, name: &str, uid: KubeUid, phase: Phase) {
         if self.reported.insert(uid) {
-            tracing::error!(name, ?phase, "a Kubernetes Job carries this installation's labels and no row knows it; left alone");
+            tracing::error!(
+                name,
+                ?phase,
+                "a Kubernetes Job carries this installation's labels and no row knows it; left alone"
+            );
         }
     }
 }

@@ -19,8 +19,8 @@ use crate::{
     },
     error::chain,
     id::KubeUid,
-    lifecycle::{Cancelled, Claimed, Created, Ending, Facts, Failed, LeadsTo, Reason, State},
     lease::Tenure,
+    lifecycle::{Cancelled, Claimed, Created, Ending, Facts, Failed, LeadsTo, Reason, State},
     store::{
         Error,
         claims::{self, HandBack, NeverSent, Work},
@@ -43,7 +43,10 @@ enum Sent {
     Settled,
     /// It was made and deleted, and pods of it may live.
     Vanished,
-    Again { after: Option<Duration>, may_exist: bool },
+    Again {
+        after: Option<Duration>,
+        may_exist: bool,
+    },
 }
 
 impl Scheduler {
@@ -186,7 +189,9 @@ impl Scheduler {
                 tracing::warn!(job = %job.id(), why = message, may_exist, "Kubernetes did not take a Job for now");
                 return Ok(Sent::Again { after: retry_after, may_exist });
             }
-            Err(CreateFailure::Refused { message }) => self.fail(job.clone(), Reason::ManifestRejected, message).await?,
+            Err(CreateFailure::Refused { message }) => {
+                self.fail(job.clone(), Reason::ManifestRejected, message).await?
+            }
             Err(CreateFailure::Exists | CreateFailure::NameTaken) => {
                 let message = format!("a Kubernetes Job named {} is there and is not ours", me.kube_name);
                 self.fail(job.clone(), Reason::NameConflict, message).await?;

@@ -176,7 +176,12 @@ impl Work {
 
 /// Gives a claim back as if it had never been made: the job is pending again in its old place, and the attempt's number
 /// is free, which is safe only because nothing was ever sent under it.
-pub async fn hand_back(conn: &mut Conn, replica: ReplicaId, job: &Job<Claimed>, _: NeverSent) -> Result<HandBack, Error> {
+pub async fn hand_back(
+    conn: &mut Conn,
+    replica: ReplicaId,
+    job: &Job<Claimed>,
+    _: NeverSent,
+) -> Result<HandBack, Error> {
     const _: Edge<Claimed, Pending> = Edge::EXISTS;
     let done = effects::at(Effect::HandBack, async {
         Ok::<_, Error>(

@@ -280,7 +280,9 @@ impl Row {
             (Some(StateName::Starting), None, Some(uid)) => {
                 Ok(Holder::Created(Job { head, state: Created { nonce, uid } }))
             }
-            (Some(StateName::Running), _, Some(uid)) => Ok(Holder::Running(Job { head, state: Running { nonce, uid } })),
+            (Some(StateName::Running), _, Some(uid)) => {
+                Ok(Holder::Running(Job { head, state: Running { nonce, uid } }))
+            }
             (Some(StateName::Stopping), _, Some(uid)) => {
                 let name = self.reason.unwrap_or_default();
                 let reason = Reason::from_name(&name).ok_or_else(|| unknown(format!("reason {name:?}")))?;
@@ -299,4 +301,27 @@ impl Row {
             _ => Err(Error::Unknown { table: "jobs", what: format!("a state that is not claimed of {id}") }),
         }
     }
+}
+
+/// Rows that a test reads, without a database.
+#[cfg(test)]
+pub(crate) fn read_row(state: StateName, created: bool, cancel_requested: bool, held_secs: f64) -> Holder {
+    let ending = (state == StateName::Stopping).then(|| Reason::Cancelled.name().to_owned());
+    let row = Row {
+        id: Uuid::nil(),
+        version: 1,
+        attempt: 1,
+        name: "job".into(),
+        namespace: "default".into(),
+        queue: "default".into(),
+        state: state.name().into(),
+        nonce: Uuid::nil(),
+        replica: (!created).then(Uuid::nil),
+        kube_uid: created.then(|| "uid".into()),
+        message: ending.clone(),
+        reason: ending,
+        cancel_requested,
+        held_secs,
+    };
+    row.into_holder().expect("a row that the constraints allow")
 }

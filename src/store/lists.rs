@@ -3,10 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{
-    id::JobId,
-    lifecycle::StateName,
-};
+use crate::{id::JobId, lifecycle::StateName};
 
 use super::{Conn, Error, submit::POSITION_LIMIT};
 

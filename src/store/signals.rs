@@ -112,7 +112,10 @@ impl Signals {
                 Ok::<_, super::Error>(())
             };
             if let Err(err) = sent.await {
-                tracing::debug!(error = chain(&err), "could not notify the other replicas; they will look by themselves");
+                tracing::debug!(
+                    error = chain(&err),
+                    "could not notify the other replicas; they will look by themselves"
+                );
             }
             tokio::time::sleep(DEBOUNCE).await;
         }

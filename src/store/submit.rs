@@ -24,9 +24,13 @@ pub enum Submitted {
         position: i64,
     },
     /// The same request was accepted before under this idempotency key.
-    Before { id: JobId },
+    Before {
+        id: JobId,
+    },
     /// Another request was accepted before under this idempotency key.
-    KeyTaken { id: JobId },
+    KeyTaken {
+        id: JobId,
+    },
     TooManyQueues,
 }
 
@@ -108,9 +112,6 @@ async fn create_queue(conn: &mut Conn, name: &str) -> Result<bool, Error> {
     )
     .execute(&mut *conn)
     .await?;
-    let exists = sqlx::query_scalar!(
-        r#"select exists (select from longshore.queues where name = $1) as "it!""#,
-        name
-    );
+    let exists = sqlx::query_scalar!(r#"select exists (select from longshore.queues where name = $1) as "it!""#, name);
     Ok(exists.fetch_one(conn).await?)
 }

@@ -210,7 +210,8 @@ async fn a_jobs_history_tells_every_move() {
 async fn names_with_anything_in_them_are_kept_as_they_are() {
     let mut world = World::new(5).await;
     let replica = world.start(&[]).await;
-    let names = ["<script>alert(1)</script>", "näme with ✓", "a".repeat(200).as_str(), "'; drop table jobs; --"].map(str::to_owned);
+    let names = ["<script>alert(1)</script>", "näme with ✓", "a".repeat(200).as_str(), "'; drop table jobs; --"]
+        .map(str::to_owned);
     for name in &names {
         let id = world.submit(&replica, &job(name, 10, 0)).await;
         let done = world.reaches(&replica, &id, "succeeded").await;

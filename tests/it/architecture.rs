@@ -29,7 +29,20 @@ fn rooms() -> Vec<(String, String, String)> {
 
 /// The rooms of this crate that a file names, in its `use` lines and elsewhere.
 fn named(text: &str) -> Vec<String> {
-    let rooms = ["api", "client", "cluster", "commands", "config", "embedded", "lease", "reconcile", "run", "scheduler", "sim", "store"];
+    let rooms = [
+        "api",
+        "client",
+        "cluster",
+        "commands",
+        "config",
+        "embedded",
+        "lease",
+        "reconcile",
+        "run",
+        "scheduler",
+        "sim",
+        "store",
+    ];
     let code: String = text.lines().filter(|it| !it.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     // A `use crate::{…}` block lists its rooms at the first level of braces.
     let mut found = Vec::new();
@@ -39,7 +52,8 @@ fn named(text: &str) -> Vec<String> {
             let block = block.split("};").next().unwrap_or_default();
             block.lines().any(|line| {
                 let line = line.strip_prefix("    ").unwrap_or(line);
-                !line.starts_with(' ') && line.split([',', ' ']).any(|it| it == room || it.starts_with(&format!("{room}::")))
+                !line.starts_with(' ')
+                    && line.split([',', ' ']).any(|it| it == room || it.starts_with(&format!("{room}::")))
             })
         });
         if direct || listed {

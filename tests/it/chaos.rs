@@ -60,7 +60,8 @@ async fn a_thousand_jobs_survive_replicas_that_are_killed_at_random() {
         }
         if waiting.is_empty() {
             eventually("something more ends", async || {
-                let now: i64 = scalar(&mut conn, "select count(*) from longshore.jobs where finished_at is not null").await;
+                let now: i64 =
+                    scalar(&mut conn, "select count(*) from longshore.jobs where finished_at is not null").await;
                 (now > ended.max(kill_at - 20) || now as u64 == count).then_some(())
             })
             .await;

@@ -56,7 +56,8 @@ async fn ten_claimers_at_once_never_pass_the_cap_and_claim_each_job_once() {
                 for work in claims::mine(&mut conn, replica, &[], 100).await.unwrap() {
                     let uid = longshore::id::KubeUid("u".into());
                     let created = longshore::lifecycle::Created { nonce: work.job.state().nonce, uid };
-                    let Moved::Done(job) = advance(&mut conn, replica, work.job, created, &Facts::default()).await.unwrap()
+                    let Moved::Done(job) =
+                        advance(&mut conn, replica, work.job, created, &Facts::default()).await.unwrap()
                     else {
                         panic!("a job was claimed twice")
                     };
@@ -64,7 +65,8 @@ async fn ten_claimers_at_once_never_pass_the_cap_and_claim_each_job_once() {
                     let _ = advance(&mut conn, replica, job, Succeeded { ending }, &Facts::default()).await.unwrap();
                 }
                 let left: i64 =
-                    scalar(&mut conn, "select count(*) from longshore.jobs where state in ('pending', 'starting')").await;
+                    scalar(&mut conn, "select count(*) from longshore.jobs where state in ('pending', 'starting')")
+                        .await;
                 if left == 0 {
                     return claimed;
                 }
@@ -96,7 +98,10 @@ async fn an_idle_queues_burst_is_gathered_and_a_backlog_is_not_held_up_by_it() {
     let mut conn = world.conn().await;
     let replica = register(&mut conn).await;
     submit_many(&mut conn, 2, |_| 0).await;
-    assert_eq!(claims::claim(&mut conn, replica, 1, 3600.0).await.unwrap(), Claim::Claimed { jobs: 0, gathering: true });
+    assert_eq!(
+        claims::claim(&mut conn, replica, 1, 3600.0).await.unwrap(),
+        Claim::Claimed { jobs: 0, gathering: true }
+    );
     sqlx::query("update longshore.jobs set created_at = created_at - interval '2 hours' where name = 'job1'")
         .execute(&mut conn)
         .await
@@ -155,10 +160,7 @@ async fn what_a_dead_replica_claimed_is_taken_over_with_its_nonce_and_the_dead_o
     let taken = claims::mine(&mut conn, survivor, &[], 1).await.unwrap().remove(0);
     assert_eq!(taken.job.state().nonce, stale.job.state().nonce);
     assert!(taken.never_sent().is_none(), "nobody can vouch for what the dead one sent");
-    let to = longshore::lifecycle::Created {
-        nonce: stale.job.state().nonce,
-        uid: longshore::id::KubeUid("u".into()),
-    };
+    let to = longshore::lifecycle::Created { nonce: stale.job.state().nonce, uid: longshore::id::KubeUid("u".into()) };
     let late = advance(&mut conn, dead, stale.job, to, &Facts::default()).await.unwrap();
     assert!(matches!(late, Moved::Lost));
     assert!(matches!(jobs::holding(&mut conn).await.unwrap()[0], Holder::Claimed(_)));

@@ -36,7 +36,8 @@ async fn while_the_database_refuses_requests_are_503_at_once_and_all_recovers_wi
     let before = world.submit(&replica, &job("before", 1500, 0)).await;
     world.reaches(&replica, &before, "running").await;
     proxy.set(Mode::Refuse);
-    eventually("submissions are refused", async || (submit_raw(&world, &replica, "a").await.0 == 503).then_some(())).await;
+    eventually("submissions are refused", async || (submit_raw(&world, &replica, "a").await.0 == 503).then_some(()))
+        .await;
     let asked = Instant::now();
     let (status, problem) = submit_raw(&world, &replica, "b").await;
     // Far below any time-out of ours; the client is not kept waiting for a database that is known to be away.

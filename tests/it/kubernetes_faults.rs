@@ -21,7 +21,8 @@ async fn all_succeed_under(rule: Rule) -> u64 {
     let took = world.target.sim().faults().took(armed);
     world.target.sim().faults().clear();
     let mut conn = world.conn().await;
-    let good: i64 = scalar(&mut conn, "select count(*) from longshore.jobs where state = 'succeeded' and attempt = 1").await;
+    let good: i64 =
+        scalar(&mut conn, "select count(*) from longshore.jobs where state = 'succeeded' and attempt = 1").await;
     assert_eq!(good, 20);
     world.finish().await;
     took
@@ -49,8 +50,13 @@ async fn sim_only_servers_in_trouble_use_up_no_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sim_only_a_quota_is_a_wait() {
-    assert!(all_succeed_under(Rule::new("create", "jobs", Effect::ExceededQuota).times(10).from_agent("longshore")).await > 0);
-    assert!(all_succeed_under(Rule::new("create", "jobs", Effect::NotAllowed).times(10).from_agent("longshore")).await > 0);
+    assert!(
+        all_succeed_under(Rule::new("create", "jobs", Effect::ExceededQuota).times(10).from_agent("longshore")).await
+            > 0
+    );
+    assert!(
+        all_succeed_under(Rule::new("create", "jobs", Effect::NotAllowed).times(10).from_agent("longshore")).await > 0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +79,9 @@ async fn sim_only_watches_that_break_lose_or_repeat_events_lose_no_outcome() {
 async fn sim_only_deletes_that_fail_are_tried_again() {
     let effect = Effect::Status { code: 500, reason: None, message: None, retry_after: None };
     assert!(all_succeed_under(Rule::new("delete", "jobs", effect).times(10).from_agent("longshore")).await > 0);
-    assert!(all_succeed_under(Rule::new("delete", "jobs", Effect::DropAnswer).times(10).from_agent("longshore")).await > 0);
+    assert!(
+        all_succeed_under(Rule::new("delete", "jobs", Effect::DropAnswer).times(10).from_agent("longshore")).await > 0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +103,8 @@ async fn sim_only_while_the_cluster_is_away_submissions_are_accepted_and_run_aft
 /// Makes a Job of somebody else's.
 async fn stranger(world: &World, name: &str, labels: serde_json::Value, annotations: serde_json::Value) -> Job {
     let api: Api<Job> = Api::namespaced(world.target.stranger().await, world.target.namespace());
-    let container = json!({"name": "a", "image": "busybox:latest", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "600"]});
+    let container =
+        json!({"name": "a", "image": "busybox:latest", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "600"]});
     let theirs = json!({
         "metadata": {"name": name, "labels": labels, "annotations": annotations},
         "spec": {"parallelism": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}},

@@ -46,18 +46,30 @@ async fn impossible_rows_and_moves_are_refused_by_name() {
     .await
     .unwrap();
     let attempts = [
-        ("update longshore.jobs set state = 'pending', reason = null, message = null, finished_at = null
-           where name = 'done'", "move_is_an_edge"),
+        (
+            "update longshore.jobs set state = 'pending', reason = null, message = null, finished_at = null
+           where name = 'done'",
+            "move_is_an_edge",
+        ),
         ("update longshore.jobs set state = 'running' where name = 'waits'", "move_is_an_edge"),
         ("update longshore.jobs set state = 'sleeping' where name = 'waits'", "move_is_an_edge"),
-        ("update longshore.jobs set state = 'starting', attempt = 1, claimed_at = now() where name = 'waits'", "holder_has_nonce"),
-        ("update longshore.jobs set state = 'starting', nonce = gen_random_uuid(), attempt = 1, claimed_at = now()
-           where name = 'waits'", "starting_has_replica_or_uid"),
+        (
+            "update longshore.jobs set state = 'starting', attempt = 1, claimed_at = now() where name = 'waits'",
+            "holder_has_nonce",
+        ),
+        (
+            "update longshore.jobs set state = 'starting', nonce = gen_random_uuid(), attempt = 1, claimed_at = now()
+           where name = 'waits'",
+            "starting_has_replica_or_uid",
+        ),
         ("update longshore.jobs set nonce = gen_random_uuid() where name = 'waits'", "holder_has_nonce"),
         ("update longshore.jobs set state = 'cancelled' where name = 'waits'", "ending_has_reason"),
         ("update longshore.jobs set reason = null, message = null where name = 'done'", "ending_has_reason"),
-        ("insert into longshore.jobs (id, priority, queue, state, name, namespace)
-          values (gen_random_uuid(), 0, 'default', 'scheduled', 'a', 'default')", "scheduled_has_run_at"),
+        (
+            "insert into longshore.jobs (id, priority, queue, state, name, namespace)
+          values (gen_random_uuid(), 0, 'default', 'scheduled', 'a', 'default')",
+            "scheduled_has_run_at",
+        ),
         ("update longshore.limits set cap = -1", "cap_is_not_negative"),
         ("insert into longshore.queues values ('not a label')", "queue_name_is_a_label"),
         ("insert into longshore.instance values (false)", "instance_is_one_row"),

@@ -96,7 +96,8 @@ impl Target {
         match self {
             Self::Sim { dir, .. } => Some(dir.path().join("audit.log")),
             Self::Real { .. } => {
-                let path = std::env::var_os("LONGSHORE_TEST_AUDIT_LOG").map_or_else(|| REAL_AUDIT_LOG.into(), PathBuf::from);
+                let path =
+                    std::env::var_os("LONGSHORE_TEST_AUDIT_LOG").map_or_else(|| REAL_AUDIT_LOG.into(), PathBuf::from);
                 if !path.exists() {
                     println!("no audit log at {}: what was created is not checked", path.display());
                     return None;
@@ -111,7 +112,8 @@ impl Target {
     async fn flush(&self, log: &Path) {
         let api: Api<Job> = Api::namespaced(self.stranger().await, self.namespace());
         let name = format!("last-{}", uuid::Uuid::new_v4().simple());
-        let container = json!({"name": "a", "image": "busybox:latest", "imagePullPolicy": "IfNotPresent", "command": ["true"]});
+        let container =
+            json!({"name": "a", "image": "busybox:latest", "imagePullPolicy": "IfNotPresent", "command": ["true"]});
         let job = json!({"metadata": {"name": name}, "spec": {"parallelism": 0, "template": {"spec": {
             "restartPolicy": "Never", "containers": [container]}}}});
         api.create(&PostParams::default(), &serde_json::from_value(job).unwrap()).await.unwrap();

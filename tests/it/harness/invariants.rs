@@ -76,7 +76,8 @@ impl Drop for CapWatcher {
 
 /// Holds the rows to what is said above.
 pub async fn check_rows(conn: &mut PgConnection, accepted: &[String]) {
-    let rows = sqlx::query("select id, state, reason, priority, seq from longshore.jobs").fetch_all(&mut *conn).await.unwrap();
+    let rows =
+        sqlx::query("select id, state, reason, priority, seq from longshore.jobs").fetch_all(&mut *conn).await.unwrap();
     let jobs: HashMap<Uuid, (String, i32, i64)> = rows
         .iter()
         .map(|row| {

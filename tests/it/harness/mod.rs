@@ -110,7 +110,11 @@ impl World {
     /// Sets the cap, and holds the world to it from now on.
     pub async fn set_cap(&mut self, cap: i32) {
         let mut conn = self.conn().await;
-        sqlx::query("update longshore.limits set cap = $1 where name = 'global'").bind(cap).execute(&mut conn).await.unwrap();
+        sqlx::query("update longshore.limits set cap = $1 where name = 'global'")
+            .bind(cap)
+            .execute(&mut conn)
+            .await
+            .unwrap();
         self.watcher.allow(cap);
     }
 
