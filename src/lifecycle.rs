@@ -14,7 +14,7 @@
 //! survivors take it over when that replica dies; once it is created, its uid is known and every replica watches it.
 //!
 //! A state is a type and owns exactly the data that state has; the CHECK constraints of `longshore.jobs` say the same
-//! again. An edge is one line of [`edges!`] below. A move along an edge compiles:
+//! again. An edge is one line of `edges!` below. A move along an edge compiles:
 //!
 //! ```no_run
 //! use longshore::{id::ReplicaId, lifecycle::{Claimed, Created, Facts}, store::{Conn, jobs::{Job, advance}}};

@@ -1,7 +1,7 @@
 //! What the watches show, kept: the Jobs and pods of this installation, trimmed, and which jobs they changed for.
 //!
 //! One list and one watch for Jobs and one of each for pods, per namespace. The watch is a hint, the list is the truth:
-//! each watch is ended and begun anew with a list every [`RELIST`], whatever it says of itself.
+//! each watch is ended and begun anew with a list every `RELIST`, whatever it says of itself.
 
 use std::{
     collections::{HashMap, HashSet},

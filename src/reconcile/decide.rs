@@ -9,7 +9,7 @@ use crate::{
     store::jobs::{Holder, Record},
 };
 
-/// For how long after its claim a created Job may be missing from a watch that has yet to show it.
+/// By how much one replica's watch may lag behind another's, or behind what was created.
 pub const WATCH_LAG_SECS: f64 = 10.0;
 
 /// The one next step for a job that holds a slot.
@@ -141,7 +141,11 @@ pub fn dispose(
         (Some(record), Phase::Active | Phase::Complete | Phase::Failed { .. }) if record.current || deleting => {
             Leftover::Keep
         }
-        (Some(_), Phase::Active) => Leftover::Stop,
+        (Some(record), Phase::Active) => match record.finished_secs {
+            // Another replica's watch was ahead of ours and saw it end.
+            Some(secs) if secs < WATCH_LAG_SECS => Leftover::Keep,
+            Some(_) | None => Leftover::Stop,
+        },
         (Some(record), Phase::Complete | Phase::Failed { .. }) => match record.finished_secs {
             Some(secs) if secs < keep_secs => Leftover::Keep,
             Some(_) | None => Leftover::Remove,
@@ -276,6 +280,9 @@ mod tests {
             }
             if decided == Leftover::Remove {
                 prop_assert!(finished.is_none_or(|it| it >= keep) && phase != Phase::Active);
+            }
+            if decided == Leftover::Stop {
+                prop_assert!(finished.is_none_or(|it| it >= WATCH_LAG_SECS) && phase == Phase::Active);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Matching the rows to the cluster: load both sides, decide, apply, for whatever changed, and for everything on a period.
 //!
 //! Every replica can do this for every job, and what one of them records first, the others lose the race for. So that they
-//! do not all race all the time, each job has one living replica that follows its changes at once ([`peers`]), besides the
+//! do not all race all the time, each job has one living replica that follows its changes at once ([`Peers`]), besides the
 //! one that created it; the others look at it in their periodic pass over everything, and nothing depends on which of them is alive. A pass that dies anywhere is repeated by the next one, which finds the world as it was left:
 //! each step records what is already true in the cluster, or asks the cluster for what is already recorded.
 

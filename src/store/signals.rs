@@ -1,7 +1,7 @@
 //! Waking each other up: within a process at once, across replicas by a NOTIFY that is sent after the commit.
 //!
 //! Not in the submitting transactions: Postgres serialises the commits of all that notify, server-wide. One connection
-//! per replica sends at most one NOTIFY per [`DEBOUNCE`], and one listens. A lost signal costs a period, nothing more.
+//! per replica sends at most one NOTIFY per `DEBOUNCE`, and one listens. A lost signal costs a period, nothing more.
 
 use std::{
     sync::{
