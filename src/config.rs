@@ -93,7 +93,8 @@ pub struct Replica {
     #[arg(long, env = "LONGSHORE_CREATE_CONCURRENCY", default_value_t = 16, value_name = "REQUESTS",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub create_concurrency: u16,
-    /// The most requests a second that this replica sends to Kubernetes, watches excepted; 0 is no bound
+    /// The most requests a second that this replica sends to Kubernetes, its lists, watches and readiness checks excepted;
+    /// 0 is no bound
     #[arg(long, env = "LONGSHORE_KUBE_QPS", default_value_t = 100, value_name = "REQUESTS")]
     pub kube_qps: u32,
     /// The most database connections for requests; the loops have a few of their own

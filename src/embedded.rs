@@ -94,8 +94,12 @@ impl Postgres {
         }
         refuse_in_use(&dir)?;
         let data = dir.join("data");
-        if !data.join("PG_VERSION").exists() {
-            init(&bin, &dir, user.as_ref())?;
+        match fs::read_to_string(data.join("PG_VERSION")) {
+            Ok(version) if version.trim() != major_version(&bin)? => {
+                return Err(Error::OtherVersion { dir, version: version.trim().to_owned() });
+            }
+            Ok(_) => {}
+            Err(_) => init(&bin, &dir, user.as_ref())?,
         }
         let password = fs::read_to_string(dir.join("password")).map_err(io_error("read the database's password"))?;
         let port = choose_port(&dir)?;
@@ -179,6 +183,14 @@ fn find_programs(named: Option<&Path>) -> Option<PathBuf> {
         Some((version, it.path().join("bin"))).filter(|(_, dir)| has_both(dir))
     });
     installed.max().map(|(_, dir)| dir)
+}
+
+/// The major version of the server in `bin`, which its data folders name too.
+fn major_version(bin: &Path) -> Result<String, Error> {
+    let output = Command::new(bin.join("postgres")).arg("--version").output().map_err(io_error("start postgres"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text.split_whitespace().find(|it| it.starts_with(|c: char| c.is_ascii_digit())).unwrap_or_default();
+    Ok(version.chars().take_while(char::is_ascii_digit).collect())
 }
 
 /// Who is to run the server, when we are root.

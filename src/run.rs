@@ -185,9 +185,15 @@ impl Parts {
         };
         let sender = tokio::spawn(keep_going(parts.clone(), "notifier", Box::new(send), until_drained.clone()));
 
-        parts.serve(listener, &stop).await;
         loops.close();
-        let drained = tokio::time::timeout(parts.config.drain_timeout, loops.wait()).await.is_ok();
+        let deadline = async {
+            stop.cancelled().await;
+            tokio::time::sleep(parts.config.drain_timeout).await;
+        };
+        let drained = tokio::select! {
+            _ = async { tokio::join!(parts.serve(listener, &stop), loops.wait()) } => true,
+            () = deadline => false,
+        };
         until_drained.cancel();
         let _ = tokio::join!(heart, sender);
         if drained {
@@ -209,17 +215,8 @@ impl Parts {
         };
         let serving =
             axum::serve(listener, api::router(Arc::new(api))).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let abandoned = async {
-            stop.cancelled().await;
-            tokio::time::sleep(self.config.drain_timeout).await;
-        };
-        tokio::select! {
-            served = serving => {
-                if let Err(err) = served {
-                    tracing::error!(error = chain(&err), "no longer serving requests");
-                }
-            }
-            () = abandoned => tracing::warn!("some requests were not finished in time"),
+        if let Err(err) = serving.await {
+            tracing::error!(error = chain(&err), "no longer serving requests");
         }
     }
 

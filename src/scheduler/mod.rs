@@ -32,6 +32,8 @@ use crate::{
 
 /// How soon to try again when another replica held the cap: a claim takes a few milliseconds.
 const BUSY: Duration = Duration::from_millis(15);
+/// How soon to look whether the cluster has been listed: a list takes a few hundred milliseconds.
+const BLIND: Duration = Duration::from_millis(50);
 /// How long a pass waits after the database failed it.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The most claimed jobs that wait in this process for Kubernetes to accept them, so that memory is bounded.
@@ -111,6 +113,10 @@ impl Scheduler {
     /// One pass: what is due, what the dead left, what fits under the cap, and the creating of all that is ours.
     pub async fn tick(&self, stop: &CancellationToken) -> Result<Next, Error> {
         let Some(tenure) = self.lease.tenure() else { return Ok(Next::Rest) };
+        // A replica that cannot see the cluster claims nothing: what it claimed it could not follow, and the others can.
+        if !self.view.is_complete(&self.cluster.namespaces) {
+            return Ok(Next::Soon(BLIND));
+        }
         let in_flight = self.creating.snapshot();
         let active = self.creating.active.load(Ordering::Relaxed);
         let room = self.config.concurrency.saturating_sub(active).min(MOST_WAITING.saturating_sub(in_flight.len()));

@@ -19,7 +19,7 @@ use std::{
 };
 
 use sqlx::{
-    PgPool,
+    ConnectOptions, PgPool,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -28,8 +28,8 @@ use crate::effects::LostAnswer;
 
 pub type Conn = sqlx::PgConnection;
 
-/// How long a caller waits for a connection. Longer than a burst takes to pass, shorter than a client's patience.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a caller waits for a connection: a burst may pass meanwhile, and a client is still told at once.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long callers are refused at once after the database was found away, so that they do not queue up behind it.
 const AWAY_PAUSE_MILLIS: u64 = 500;
 /// No statement of ours takes longer unless something is wrong; then its locks are to be given back.
@@ -50,7 +50,8 @@ impl Db {
     /// Prepares the pool; connects when first used. `connections` is the most it opens.
     pub fn new(url: &str, connections: u32) -> Result<Self, Error> {
         let options: PgConnectOptions = url.parse().map_err(Error::Url)?;
-        let options = options.application_name("longshore").options([
+        // Statements that are slow are told by what was asked, not by their text.
+        let options = options.application_name("longshore").disable_statement_logging().options([
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("lock_timeout", LOCK_TIMEOUT),
             ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
@@ -75,9 +76,8 @@ impl Db {
         self.pool.acquire().await.map_err(|err| self.found_away(err))
     }
 
-    /// A connection of its own, outside the pool, without the statement time-out: for LISTEN and migrations.
+    /// A connection of its own, outside the pool, without the time-outs: for migrations, which wait for each other.
     pub async fn direct(&self) -> Result<Conn, Error> {
-        use sqlx::ConnectOptions;
         let options = self.options.clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
         tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect())
             .await
@@ -91,7 +91,7 @@ impl Db {
     }
 
     async fn probe(&self) -> Result<(), Error> {
-        use sqlx::{ConnectOptions, Connection};
+        use sqlx::Connection;
         let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, self.options.clone().connect()).await;
         let conn = answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|err| self.found_away(err))?;
         conn.close().await.map_err(|err| self.found_away(err))

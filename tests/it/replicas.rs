@@ -3,6 +3,7 @@
 use longshore::{
     id::KubeUid,
     lifecycle::{Created, Facts},
+    sim::{Effect, Rule},
     store::{Conn, claims, jobs::advance, replicas},
 };
 use sqlx::Connection;
@@ -79,9 +80,28 @@ async fn a_job_that_a_replica_claimed_and_died_over_is_finished_by_a_survivor_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_is_told_to_stop_hands_back_what_it_did_not_create() {
+async fn sim_only_a_replica_that_is_told_to_stop_hands_back_what_it_did_not_create() {
     let mut world = World::new(3).await;
-    // Its cluster refuses every connection, so that nothing it claims is ever sent.
+    let replica = world.start(&[]).await;
+    let faults = world.target.sim().faults().clone();
+    let full = Effect::Status { code: 429, reason: None, message: None, retry_after: None };
+    let rule = faults.add(Rule::new("create", "jobs", full).from_agent("longshore"));
+    let id = world.submit(&replica, &job("job", 100, 0)).await;
+    eventually("it is turned away", async || (faults.took(rule) > 0).then_some(())).await;
+    world.replicas.remove(0).stop().await;
+    let mut conn = world.conn().await;
+    let state: String = scalar(&mut conn, "select state from longshore.jobs").await;
+    assert_eq!(state, "pending", "it was handed back, and did not wait for a lease to run out");
+    faults.clear();
+    let replica = world.start(&[]).await;
+    let done = world.reaches(&replica, &id, "succeeded").await;
+    assert_eq!(done["attempt"], 1);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_cannot_see_the_cluster_claims_nothing_and_leaves_it_to_the_others() {
+    let mut world = World::new(3).await;
     let kubeconfig = tempfile::NamedTempFile::new().unwrap();
     let config = serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "a", "users": [{"name": "a", "user": {}}],
@@ -92,15 +112,15 @@ async fn a_replica_that_is_told_to_stop_hands_back_what_it_did_not_create() {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_longshore"));
     command.arg("serve").args(world.flags(&[])).args(["--database-url", &world.url]).arg("--kubeconfig");
     command.arg(kubeconfig.path()).env("LONGSHORE_LOG_FORMAT", "json");
-    let cut_off = crate::harness::process::Process::start(command).await;
-    let id = world.submit(&cut_off.url.clone(), &job("job", 100, 0)).await;
-    world.reaches(&cut_off.url.clone(), &id, "starting").await;
-    cut_off.terminate().await;
+    let blind = crate::harness::process::Process::start(command).await;
+    let id = world.submit(&blind.url, &job("job", 100, 0)).await;
+    let sees = world.start(&[]).await;
+    world.reaches(&sees, &id, "succeeded").await;
     let mut conn = world.conn().await;
-    let state: String = scalar(&mut conn, "select state from longshore.jobs").await;
-    assert_eq!(state, "pending", "it was handed back, and did not wait for a lease to run out");
-    let replica = world.start(&[]).await;
-    let done = world.reaches(&replica, &id, "succeeded").await;
-    assert_eq!(done["attempt"], 1);
+    let claimed: i64 =
+        scalar(&mut conn, "select count(distinct replica) from longshore.job_events where from_state = 'pending'")
+            .await;
+    assert_eq!(claimed, 1);
+    blind.terminate().await;
     world.finish().await;
 }
