@@ -130,9 +130,11 @@ impl Postgres {
         let deadline = Instant::now() + START_TIMEOUT;
         let pid_file = self.dir.join("data/postmaster.pid");
         loop {
-            // The server writes its state into the eighth line.
-            let state = fs::read_to_string(&pid_file).ok().and_then(|it| it.lines().nth(7).map(str::to_owned));
-            if state.is_some_and(|it| it.trim() == "ready") {
+            // The server writes its process id into the first line and its state into the eighth; the file of one that was
+            // killed may still be there.
+            let text = fs::read_to_string(&pid_file).unwrap_or_default();
+            let line = |number: usize| text.lines().nth(number).map(str::trim);
+            if line(0) == Some(&self.server.id().to_string()) && line(7) == Some("ready") {
                 return Ok(());
             }
             let ended = self.server.try_wait().ok().flatten().is_some();

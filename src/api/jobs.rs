@@ -100,6 +100,11 @@ pub async fn list(
         .state
         .as_deref()
         .map(|it| StateName::from_name(it).ok_or_else(|| wrong("state", format!("must be one of {states}"))));
+    for (parameter, value) in [("queue", &query.queue), ("name", &query.name)] {
+        if value.as_ref().is_some_and(|it| it.contains('\0')) {
+            return Err(wrong(parameter, "must not contain the character U+0000"));
+        }
+    }
     let filter = Filter { state: state.transpose()?, queue: query.queue, name: query.name };
     let before: Option<JobId> = match query.cursor {
         None => None,

@@ -65,10 +65,16 @@ pub fn router(api: Arc<Api>) -> Router {
 
 /// A page of another site cannot make a browser submit or cancel jobs here: browsers say where a request comes from.
 async fn refuse_cross_site(request: Request, next: Next) -> Response {
-    let site = request.headers().get("sec-fetch-site").map(|it| it.as_bytes());
-    let reads = request.method().is_safe();
-    match site {
-        Some(b"cross-site" | b"same-site") if !reads => Problem::cross_site().into(),
-        _ => next.run(request).await,
+    let headers = request.headers();
+    let header = |name: &str| headers.get(name).and_then(|it| it.to_str().ok());
+    // Older browsers, and pages that came over plain HTTP, say only the origin.
+    let foreign_origin = header("origin").is_some_and(|origin| {
+        let host = origin.split_once("://").map(|(_, host)| host);
+        host.is_none() || host != header("host")
+    });
+    let foreign = foreign_origin || matches!(header("sec-fetch-site"), Some("cross-site" | "same-site"));
+    match foreign && !request.method().is_safe() {
+        true => Problem::cross_site().into(),
+        false => next.run(request).await,
     }
 }

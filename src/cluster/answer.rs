@@ -88,6 +88,7 @@ pub fn of_create(err: kube::Error) -> CreateFailure {
         403 if is_not_the_manifests_fault(&message) => later(false),
         403 => CreateFailure::Refused { message },
         401 | 404 | 409 | 429 => later(false),
+        500 if message.contains("request is too large") => CreateFailure::Refused { message },
         _ => later(true),
     }
 }
@@ -113,6 +114,9 @@ fn is_not_the_manifests_fault(message: &str) -> bool {
         || message.contains("is being terminated")
         || message.contains("cannot create resource")
         || message.contains("status unknown for quota")
+        // An API server that has just started says so until its admission plug-ins have caught up.
+        || message.contains("not yet ready to handle request")
+        || message.contains("caches not synchronized")
 }
 
 fn text(status: &Status) -> String {
@@ -153,6 +157,7 @@ mod tests {
             answered(403, "Forbidden", "jobs \"a\" is forbidden: exceeded quota: q, requested: count/jobs.batch=1"),
             answered(403, "Forbidden", "User \"x\" cannot create resource \"jobs\" in API group \"batch\""),
             answered(403, "Forbidden", "unable to create new content in namespace x because it is being terminated"),
+            answered(403, "Forbidden", "jobs \"a\" is forbidden: not yet ready to handle request"),
             answered(404, "NotFound", "namespaces \"x\" not found"),
             answered(429, "TooManyRequests", "slow down"),
         ] {

@@ -36,6 +36,8 @@ pub struct Cluster {
     pub namespaces: Vec<String>,
     /// None: as fast as it can.
     limiter: Option<DefaultDirectRateLimiter>,
+    /// Whoever is first in this queue waits for the limiter: by itself it lets waiters through in any order.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// How a create went well.
@@ -61,7 +63,7 @@ impl Cluster {
     /// `requests_per_sec` bounds creates, deletes and reads together; 0 is no bound.
     pub fn new(client: Client, namespaces: Vec<String>, requests_per_sec: u32) -> Self {
         let limiter = NonZeroU32::new(requests_per_sec).map(|rate| RateLimiter::direct(Quota::per_second(rate)));
-        Self { client, namespaces, limiter }
+        Self { client, namespaces, limiter, turn: tokio::sync::Mutex::default() }
     }
 
     /// Whether jobs of `namespace` are this replica's to look after.
@@ -188,9 +190,10 @@ impl Cluster {
         }
     }
 
-    /// Ends when the request rate allows another one.
+    /// Ends when the request rate allows another one: first come, first served.
     pub async fn wait_for_turn(&self) {
         if let Some(limiter) = &self.limiter {
+            let _turn = self.turn.lock().await;
             limiter.until_ready().await;
         }
     }

@@ -66,6 +66,8 @@ pub enum Seen {
     },
     /// A consistent read confirmed that there is no such Job, and no pod of it lives.
     Gone,
+    /// It has ended, and a consistent read confirmed that no pod of it lives.
+    Ended(Box<Sight>),
     Present(Box<Sight>),
 }
 
@@ -74,8 +76,10 @@ pub enum Seen {
 pub struct Sight {
     pub job: SeenJob,
     pub live_pods: bool,
-    /// Whether every pod that the Job counts as ended was seen, or long enough was waited for it.
-    pub settled: bool,
+    /// Whether every pod that the Job counts as ended was seen.
+    pub all_seen: bool,
+    /// Whether it ended so long ago that a pod which was not seen will not be.
+    pub waited: bool,
     /// From the pod that tells most; none before a pod was seen.
     pub facts: Facts,
 }
@@ -115,16 +119,27 @@ fn phase(status: &Value) -> Phase {
     }
 }
 
-/// Reads any object as a pod; none when no Job controls it.
+/// Reads any object as a pod; none when no Job controls it, nor did when it was made: a Job that is deleted without its
+/// pods leaves them with its marks and without an owner.
 pub fn pod_of_any(object: &DynamicObject) -> Option<SeenPod> {
-    let owner = object.owner_references().iter().find(|it| it.controller == Some(true) && it.kind == "Job")?;
+    let owner = object.owner_references().iter().find(|it| it.controller == Some(true) && it.kind == "Job");
+    let label = |names: [&str; 2]| names.iter().find_map(|it| object.labels().get(*it).cloned());
+    let orphaned = object.owner_references().is_empty();
+    let (owner_uid, owner_name) = match owner {
+        Some(owner) => (owner.uid.clone(), owner.name.clone()),
+        None if orphaned => (
+            label(["batch.kubernetes.io/controller-uid", "controller-uid"])?,
+            label(["batch.kubernetes.io/job-name", "job-name"])?,
+        ),
+        None => return None,
+    };
     let status = object.data.get("status").unwrap_or(&Value::Null);
     let name = object.name_any();
     let phase = status.get("phase").and_then(Value::as_str).unwrap_or_default();
     Some(SeenPod {
         namespace: object.namespace().unwrap_or_default(),
-        owner: KubeUid(owner.uid.clone()),
-        owner_name: owner.name.clone(),
+        owner: KubeUid(owner_uid),
+        owner_name,
         job: object.labels().get(manifest::JOB_ID).and_then(|it| it.parse().ok()),
         alive: !matches!(phase, "Succeeded" | "Failed"),
         facts: Facts {

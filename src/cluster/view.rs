@@ -109,11 +109,17 @@ impl View {
             return Seen::Unknown;
         }
         let found = objects.jobs.get(&(namespace.to_owned(), name.to_owned()));
-        let ours = found.filter(|it| it.nonce == Some(nonce) && uid.is_none_or(|uid| *uid == it.uid));
+        // Once the uid is known it says all; annotations can be edited.
+        let ours = found.filter(|it| uid.map_or(it.nonce == Some(nonce), |uid| *uid == it.uid));
         match ours {
             Some(job) => Seen::Present(Box::new(objects.sight(job))),
             None => Seen::Absent { live_pods: uid.is_some_and(|uid| objects.pods_of(uid).any(|it| it.alive)) },
         }
+    }
+
+    /// What is seen of a Job that was just read, and that the watch may not show.
+    pub fn sight_of(&self, job: &SeenJob) -> Sight {
+        self.objects().sight(job)
     }
 
     /// The Jobs of these jobs; of all, if none is named.
@@ -189,22 +195,23 @@ impl Objects {
         match kind {
             Kind::Jobs => {
                 let job = seen::job_of_any(object);
-                let Some((id, _)) = job.attempt else { return };
                 if job.phase != seen::Phase::Active {
                     self.ended.entry(job.uid.clone()).or_insert_with(Instant::now);
                 }
-                self.changed.insert(id);
-                let key = (job.namespace.clone(), job.name.clone());
-                if let Some(old) = self.jobs.insert(key, job.clone())
-                    && old.uid != job.uid
-                {
-                    self.ended.remove(&old.uid);
+                self.changed.extend(job.attempt.map(|(id, _)| id));
+                let uid = job.uid.clone();
+                if let Some(old) = self.jobs.insert((job.namespace.clone(), job.name.clone()), job) {
+                    // Its labels may have been edited since.
+                    self.changed.extend(old.attempt.map(|(id, _)| id));
+                    if old.uid != uid {
+                        self.ended.remove(&old.uid);
+                    }
                 }
             }
             Kind::Pods => {
-                let Some(pod) = seen::pod_of_any(object) else { return };
+                let key = (object.namespace().unwrap_or_default(), object.name_any());
+                let Some(pod) = seen::pod_of_any(object) else { return self.lose(kind, &key) };
                 self.changed.extend(pod.job);
-                let key = (pod.namespace.clone(), pod.name.clone());
                 self.pods_of.entry(pod.owner.clone()).or_default().insert(key.clone());
                 self.pods.insert(key, pod);
             }
@@ -260,7 +267,8 @@ impl Objects {
         Sight {
             job: job.clone(),
             live_pods: self.pods_of(&job.uid).any(|it| it.alive),
-            settled: waited || (job.ended_pods > 0 && ended as i64 >= job.ended_pods),
+            all_seen: job.ended_pods > 0 && ended as i64 >= job.ended_pods,
+            waited,
             facts: telling.map(|it| it.facts.clone()).unwrap_or_default(),
         }
     }

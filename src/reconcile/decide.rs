@@ -20,7 +20,7 @@ pub enum Step {
     LookAgain,
     /// A container of it started.
     Start(Facts),
-    /// Ask the API server whether it is really gone.
+    /// Ask the API server whether it is really gone, or its pods are.
     Confirm,
     /// Someone wants it stopped: record that, then delete it.
     Stop(Ending),
@@ -45,10 +45,14 @@ pub fn decide(job: &Holder, seen: &Seen) -> Step {
             Step::Wait
         }
 
+        (Holder::Created(_) | Holder::Running(_) | Holder::Stopping(_), Seen::Ended(sight)) => {
+            ended(sight, true).unwrap_or(Step::Wait)
+        }
+
         // Creating it, and recording that it is created, is the business of the replica that claimed it, or took it over:
         // should anyone else record it, the job could end, and its Kubernetes Job be removed, while a creator that lost the
         // answer is about to send its request again.
-        (Holder::Claimed(_), Seen::Absent { .. } | Seen::Gone | Seen::Present(_)) => Step::Wait,
+        (Holder::Claimed(_), Seen::Absent { .. } | Seen::Gone | Seen::Ended(_) | Seen::Present(_)) => Step::Wait,
 
         // Pods that outlived their Job still run: the slot is theirs until they are gone.
         (Holder::Created(_) | Holder::Running(_) | Holder::Stopping(_), Seen::Absent { live_pods: true }) => Step::Wait,
@@ -61,13 +65,13 @@ pub fn decide(job: &Holder, seen: &Seen) -> Step {
         (Holder::Created(_) | Holder::Running(_), Seen::Gone) => Step::Finish(End::Failed(lost()), Facts::default()),
         (Holder::Stopping(_), Seen::Gone) => Step::Finish(End::Stopped, Facts::default()),
 
-        (Holder::Created(job), Seen::Present(sight)) => match ended(sight) {
+        (Holder::Created(job), Seen::Present(sight)) => match ended(sight, false) {
             Some(step) => step,
             None if job.head().cancel_requested => Step::Stop(cancelled()),
             None if sight.facts.started_at.is_some() => Step::Start(sight.facts.clone()),
             None => Step::Wait,
         },
-        (Holder::Running(job), Seen::Present(sight)) => match ended(sight) {
+        (Holder::Running(job), Seen::Present(sight)) => match ended(sight, false) {
             Some(step) => step,
             None if job.head().cancel_requested => Step::Stop(cancelled()),
             None => Step::Wait,
@@ -75,7 +79,7 @@ pub fn decide(job: &Holder, seen: &Seen) -> Step {
         // Once it is being deleted, whatever it says of itself may come of that: a program that ends well when told to stop
         // makes its Job complete. Before, an end is its own, and is told; the delete meets no Job that has ended, for it
         // names the version that was seen.
-        (Holder::Stopping(_), Seen::Present(sight)) => match ended(sight) {
+        (Holder::Stopping(_), Seen::Present(sight)) => match ended(sight, false) {
             Some(_) | None if sight.job.deleting => Step::Wait,
             Some(step) => step,
             None => Step::Delete(sight.job.clone()),
@@ -83,17 +87,21 @@ pub fn decide(job: &Holder, seen: &Seen) -> Step {
     }
 }
 
-/// What follows from a Job that has ended; none from one that has not.
-fn ended(sight: &Sight) -> Option<Step> {
+/// What follows from a Job that has ended; none from one that has not. `confirmed`: no pod of it lives.
+fn ended(sight: &Sight, confirmed: bool) -> Option<Step> {
     let ending = match &sight.job.phase {
         Phase::Active => return None,
         Phase::Complete => End::Succeeded(Ending::new(Reason::Completed, "every pod ended with exit code 0")),
         Phase::Failed { reason, message } => End::Failed(failed(reason, message, sight.facts.exit_code)),
     };
-    Some(match (sight.live_pods, sight.settled) {
+    Some(match (sight.live_pods, &ending) {
         (true, _) => Step::Wait,
-        (false, false) => Step::LookAgain,
-        (false, true) => Step::Finish(ending, sight.facts.clone()),
+        // Every pod that it counts was seen to end well, so none of them is left.
+        (false, End::Succeeded(_)) if sight.all_seen || confirmed => Step::Finish(ending, sight.facts.clone()),
+        (false, End::Failed(_)) if confirmed => Step::Finish(ending, sight.facts.clone()),
+        // It can have failed while pods of it still stop, and the watch of pods may lag behind that of Jobs.
+        (false, _) if sight.all_seen || sight.waited => Step::Confirm,
+        (false, _) => Step::LookAgain,
     })
 }
 
@@ -128,22 +136,17 @@ pub enum Leftover {
 }
 
 /// Decides about the Kubernetes Job of one attempt, given what is on record of that attempt.
-pub fn dispose(
-    record: Option<&Record>,
-    phase: &Phase,
-    nonce_is_ours: bool,
-    deleting: bool,
-    keep_secs: f64,
-) -> Leftover {
-    match (record, phase) {
+pub fn dispose(record: Option<&Record>, job: &SeenJob, keep_secs: f64) -> Leftover {
+    let nonce_is_ours = record.is_some_and(|it| job.nonce == Some(it.nonce));
+    match (record, &job.phase) {
         (None, Phase::Active | Phase::Complete | Phase::Failed { .. }) => Leftover::Report,
         (Some(_), Phase::Active | Phase::Complete | Phase::Failed { .. }) if !nonce_is_ours => Leftover::Report,
-        (Some(record), Phase::Active | Phase::Complete | Phase::Failed { .. }) if record.current || deleting => {
+        (Some(record), Phase::Active | Phase::Complete | Phase::Failed { .. }) if record.current || job.deleting => {
             Leftover::Keep
         }
         (Some(record), Phase::Active) => match record.finished_secs {
-            // Another replica's watch was ahead of ours and saw it end.
-            Some(secs) if secs < WATCH_LAG_SECS => Leftover::Keep,
+            // Another replica's watch was ahead of ours and saw it end. Any other Job of the attempt is a late one.
+            Some(secs) if secs < WATCH_LAG_SECS && record.uid.as_ref() == Some(&job.uid) => Leftover::Keep,
             Some(_) | None => Leftover::Stop,
         },
         (Some(record), Phase::Complete | Phase::Failed { .. }) => match record.finished_secs {
@@ -191,9 +194,11 @@ mod tests {
             exit_code,
             ..Facts::default()
         });
-        let sight = (any_phase(), any::<bool>(), any::<bool>(), any::<bool>(), facts).prop_map(
-            |(phase, deleting, live_pods, settled, facts)| {
-                Seen::Present(Box::new(Sight { job: seen_job(phase, deleting), live_pods, settled, facts }))
+        let sight = (any_phase(), any::<[bool; 5]>(), facts).prop_map(
+            |(phase, [deleting, live_pods, all_seen, waited, confirmed], facts)| {
+                let live_pods = live_pods && !confirmed;
+                let sight = Box::new(Sight { job: seen_job(phase, deleting), live_pods, all_seen, waited, facts });
+                if confirmed { Seen::Ended(sight) } else { Seen::Present(sight) }
             },
         );
         prop_oneof![
@@ -225,7 +230,8 @@ mod tests {
             if let Step::Finish(end, _) = decide(&job, &seen) {
                 let over = match &seen {
                     Seen::Gone => true,
-                    Seen::Present(sight) => !sight.live_pods && sight.settled && sight.job.phase != Phase::Active,
+                    Seen::Ended(sight) => sight.job.phase != Phase::Active,
+                    Seen::Present(sight) => !sight.live_pods && sight.all_seen && sight.job.phase == Phase::Complete,
                     Seen::Unknown | Seen::Absent { .. } => false,
                 };
                 prop_assert!(over, "{job:?} {seen:?}");
@@ -265,16 +271,19 @@ mod tests {
         #[test]
         fn a_leftover_is_touched_only_when_it_is_ours_and_its_attempt_is_over(
             current in any::<bool>(), known in any::<bool>(), ours in any::<bool>(), deleting in any::<bool>(),
-            phase in any_phase(), finished in proptest::option::of(0.0..100.0_f64), keep in 0.0..100.0_f64,
+            late in any::<bool>(), phase in any_phase(), finished in proptest::option::of(0.0..100.0_f64), keep in 0.0..100.0_f64,
         ) {
             let record = Record {
                 job: JobId(uuid::Uuid::nil()),
                 attempt: 1,
                 nonce: Nonce(uuid::Uuid::nil()),
+                uid: Some(KubeUid(if late { "another" } else { "uid" }.into())),
                 current,
                 finished_secs: finished,
             };
-            let decided = dispose(known.then_some(&record), &phase, ours, deleting, keep);
+            let nonce = if ours { record.nonce } else { Nonce(uuid::Uuid::max()) };
+            let job = SeenJob { nonce: Some(nonce), ..seen_job(phase.clone(), deleting) };
+            let decided = dispose(known.then_some(&record), &job, keep);
             if matches!(decided, Leftover::Remove | Leftover::Stop) {
                 prop_assert!(known && ours && !current && !deleting);
             }
@@ -282,7 +291,7 @@ mod tests {
                 prop_assert!(finished.is_none_or(|it| it >= keep) && phase != Phase::Active);
             }
             if decided == Leftover::Stop {
-                prop_assert!(finished.is_none_or(|it| it >= WATCH_LAG_SECS) && phase == Phase::Active);
+                prop_assert!((late || finished.is_none_or(|it| it >= WATCH_LAG_SECS)) && phase == Phase::Active);
             }
         }
     }

@@ -122,8 +122,9 @@ impl Reconciler {
             let id = holder.head().id;
             match self.settle(&mut conn, holder).await {
                 // One row that cannot be moved must not keep the pass from all others.
-                Err(err @ (Error::Statement(_) | Error::Unknown { .. })) => {
-                    tracing::error!(job = %id, error = chain(&err), "left a job alone");
+                Err(err @ (Error::Statement(_) | Error::Unknown { .. } | Error::Busy(_))) => {
+                    tracing::error!(job = %id, error = chain(&err), "left a job alone for now");
+                    self.again.insert(id);
                 }
                 done => done?,
             }
@@ -136,16 +137,13 @@ impl Reconciler {
         if !self.cluster.covers(&holder.head().namespace) {
             return Ok(());
         }
-        let mut confirmed = false;
+        let mut confirmed = None;
         for _ in 0..STEPS {
-            let seen = match confirmed {
-                true => Seen::Gone,
-                false => self.see(&holder),
-            };
+            let seen = confirmed.take().unwrap_or_else(|| self.see(&holder));
             let step = decide(&holder, &seen);
             if step == Step::Confirm {
-                confirmed = self.is_gone(&holder).await;
-                if confirmed {
+                confirmed = self.confirm(&holder, seen).await;
+                if confirmed.is_some() {
                     continue;
                 }
             }
@@ -162,26 +160,39 @@ impl Reconciler {
         self.view.attempt(&head.namespace, &head.kube_name(), holder.nonce(), holder.uid())
     }
 
-    /// Asks the API server itself: for the Job, and then for pods that outlived it. In doubt it is not gone, and is asked
-    /// again soon.
-    async fn is_gone(&self, holder: &Holder) -> bool {
+    /// Asks the API server itself: for the Job where the watch does not show it, and for pods that still live. None when
+    /// that is not known, or is no news; then it is asked again soon.
+    async fn confirm(&self, holder: &Holder, seen: Seen) -> Option<Seen> {
         let head = holder.head();
         let name = head.kube_name();
         let asked = async {
-            if let Some(found) = self.cluster.find(&head.namespace, &name).await?
-                && found.nonce == Some(holder.nonce())
-            {
-                // With another uid it is a late repetition of our own create: it has to go before the slot is free.
-                if Some(&found.uid) != holder.uid() && !found.deleting {
-                    self.cluster.stop(&found).await?;
-                }
-                return Ok(false);
+            let lives = async || self.cluster.has_live_pods(&head.namespace, head.id, head.attempt, &name).await;
+            if let Seen::Present(sight) = seen {
+                return Ok((!lives().await?).then_some(Seen::Ended(sight)));
             }
-            Ok::<_, Failure>(!self.cluster.has_live_pods(&head.namespace, head.id, head.attempt, &name).await?)
+            match self.cluster.find(&head.namespace, &name).await? {
+                // Someone took it out of the watch's sight; it is what it is.
+                Some(found) if Some(&found.uid) == holder.uid() => {
+                    let sight = self.view.sight_of(&found);
+                    Ok(Some(if found.phase != Phase::Active && !lives().await? {
+                        Seen::Ended(Box::new(sight))
+                    } else {
+                        Seen::Present(Box::new(sight))
+                    }))
+                }
+                // A late repetition of our own create: it has to go before the slot is free.
+                Some(found) if found.nonce == Some(holder.nonce()) => {
+                    if !found.deleting {
+                        self.cluster.stop(&found).await?;
+                    }
+                    Ok(None)
+                }
+                Some(_) | None => Ok::<_, Failure>((!lives().await?).then_some(Seen::Gone)),
+            }
         };
         asked.await.unwrap_or_else(|err| {
-            tracing::debug!(job = %head.id, error = %err, "could not confirm that a Kubernetes Job is gone");
-            false
+            tracing::debug!(job = %head.id, error = %err, "could not confirm how a Kubernetes Job is");
+            None
         })
     }
 
@@ -263,10 +274,9 @@ impl Reconciler {
         let keep_secs = self.config.keep_finished.as_secs_f64();
         for (id, attempt, job) in seen {
             let record = records.get(&(id, attempt));
-            let ours = record.is_some_and(|it| job.nonce == Some(it.nonce));
             // A replica that is not the job's own steps in only when that one is late.
             let late_secs = if self.peers.is_mine(id) { 0.0 } else { LATE.as_secs_f64() };
-            let done = match dispose(record, &job.phase, ours, job.deleting, keep_secs + late_secs) {
+            let done = match dispose(record, &job, keep_secs + late_secs) {
                 Leftover::Keep => Ok(Deleted::Accepted),
                 Leftover::Remove => self.cluster.remove(&job).await,
                 Leftover::Stop => {

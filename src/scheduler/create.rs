@@ -4,7 +4,7 @@
 //! survivor's own request meets the Job and recognises it by nonce and spec hash. The name is a function of the attempt,
 //! so there is never a second one.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use rand::RngExt;
 use tokio::time::Instant;
@@ -24,17 +24,20 @@ use crate::{
     store::{
         Error,
         claims::{self, HandBack, NeverSent, Work},
-        intents,
         jobs::{Job, Moved, advance},
         signals::Signal,
     },
 };
 
-use super::Scheduler;
+use super::{Active, Scheduler};
 
 /// The first pause before a create is sent again, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
+/// The longest pause that a server may ask for by Retry-After: beyond it we would rather ask once too often.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How long a request may be carried out after it was sent: the API server gives up after 60 seconds.
+const IN_FLIGHT: Duration = Duration::from_secs(65);
 /// How often to look whether a create went well whose answer did not come.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -73,22 +76,31 @@ impl Scheduler {
             Err(message) => return self.reject(job.clone(), &me, never_sent, message).await,
         };
         let mut pause = BACKOFF.0;
-        let mut unwanted = job.head().cancel_requested;
+        let mut sent_at = None;
         loop {
-            if unwanted && never_sent.is_some() {
-                let ending = Ending::new(Reason::Cancelled, "cancelled before its Kubernetes Job was created");
-                return self.record(job, Cancelled { ending }).await;
+            let active = Active::count(&self.creating);
+            self.cluster.wait_for_turn().await;
+            // Whatever was waited for, the row may not be as it was read: it may be another replica's by now, or over.
+            match self.stands(&job).await? {
+                None => return Ok(()),
+                Some(false) => {}
+                Some(true) if never_sent.is_some() => {
+                    let ending = Ending::new(Reason::Cancelled, "cancelled before its Kubernetes Job was created");
+                    return self.record(job.clone(), Cancelled { ending }).await;
+                }
+                Some(true) => return self.give_up(job.clone(), &me, sent_at, tenure, stop).await,
+            }
+            if !self.lease.still_holds(tenure) {
+                return Ok(());
             }
             if stop.is_cancelled() {
                 return self.hand_back(&job, never_sent).await;
             }
-            self.cluster.wait_for_turn().await;
-            // Whatever was waited for may have outlasted the lease, and the job may be another replica's by now.
-            if !self.lease.still_holds(tenure) {
-                return Ok(());
-            }
             self.creating.doubt(job.id());
-            let after = match self.send(&job, &built, &me).await? {
+            sent_at = Some(Instant::now());
+            let sent = self.send(&job, &built, &me).await?;
+            drop(active);
+            let after = match sent {
                 Sent::Settled => {
                     self.creating.trust(job.id());
                     return Ok(());
@@ -105,15 +117,44 @@ impl Scheduler {
                     after
                 }
             };
-            let wait = after.unwrap_or(pause).mul_f64(rand::rng().random_range(1.0..1.5));
+            let wait = after.unwrap_or(pause).min(LONGEST_WAIT).mul_f64(rand::rng().random_range(1.0..1.5));
             if let Some(uid) = self.wait_or_see(&job, &me, wait, &stop).await {
                 self.record(job.clone(), Created { nonce: me.nonce, uid }).await?;
                 self.creating.trust(job.id());
                 return Ok(());
             }
             pause = (pause * 2).min(BACKOFF.1);
-            unwanted = self.is_unwanted(&job).await?;
         }
+    }
+
+    /// A job that is to be cancelled, and whose Kubernetes Job may have been made: nothing more is sent, and it is looked for
+    /// until no request that was sent can still be carried out.
+    async fn give_up(
+        &self,
+        job: Job<Claimed>,
+        me: &Identity<'_>,
+        sent_at: Option<Instant>,
+        tenure: Tenure,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        let until = sent_at.unwrap_or_else(Instant::now) + IN_FLIGHT;
+        while !stop.is_cancelled() && self.lease.still_holds(tenure) {
+            match self.cluster.find(me.namespace, &me.kube_name).await {
+                Ok(Some(found)) if found.nonce == Some(me.nonce) => {
+                    return self.record(job, Created { nonce: me.nonce, uid: found.uid }).await;
+                }
+                Ok(_) if Instant::now() >= until => {
+                    if let Ok(false) = self.cluster.has_live_pods(me.namespace, me.job, me.attempt, &me.kube_name).await
+                    {
+                        let ending = Ending::new(Reason::Cancelled, "cancelled; its Kubernetes Job was never made");
+                        return self.record(job, Cancelled { ending }).await;
+                    }
+                }
+                Ok(_) | Err(_) => {}
+            }
+            stop.run_until_cancelled(tokio::time::sleep(BACKOFF.1 / 10)).await;
+        }
+        Ok(())
     }
 
     /// Waits before a create is sent again, unless the watch shows meanwhile that it went well.
@@ -177,10 +218,7 @@ impl Scheduler {
     }
 
     async fn send(&self, job: &Job<Claimed>, built: &KubeJob, me: &Identity<'_>) -> Result<Sent, Error> {
-        self.creating.active.fetch_add(1, Ordering::Relaxed);
-        let made = self.cluster.create(built, me, self.lease.create_timeout()).await;
-        self.creating.active.fetch_sub(1, Ordering::Relaxed);
-        match made {
+        match self.cluster.create(built, me, self.lease.create_timeout()).await {
             Ok(Made::New(uid) | Made::Before(uid)) => {
                 tracing::debug!(job = %job.id(), name = me.kube_name, "created a Kubernetes Job");
                 self.record(job.clone(), Created { nonce: me.nonce, uid }).await?;
@@ -216,9 +254,10 @@ impl Scheduler {
         }
     }
 
-    async fn is_unwanted(&self, job: &Job<Claimed>) -> Result<bool, Error> {
+    /// Whether the claim is as it was read, and whether its job is to be cancelled.
+    async fn stands(&self, job: &Job<Claimed>) -> Result<Option<bool>, Error> {
         let mut conn = self.db.conn().await?;
-        intents::cancel_is_requested(&mut conn, job.id()).await
+        claims::stands(&mut conn, self.replica, job).await
     }
 
     async fn fail(&self, job: Job<Claimed>, reason: Reason, message: String) -> Result<(), Error> {

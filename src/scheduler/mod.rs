@@ -71,7 +71,7 @@ pub struct Creating {
     jobs: Mutex<HashSet<JobId>>,
     /// Jobs for which something was sent, and what became of it is not on record. They are never handed back.
     doubtful: Mutex<HashSet<JobId>>,
-    /// Those of them that talk to Kubernetes, not those that wait for a better moment.
+    /// Those of them that talk to Kubernetes or wait for their turn to, not those that wait for a better moment.
     active: AtomicUsize,
     tasks: TaskTracker,
 }
@@ -138,6 +138,8 @@ impl Scheduler {
         }
         Ok(match claim {
             Claim::Busy => Next::Soon(BUSY.mul_f64(rand::rng().random_range(0.5..1.5))),
+            // The dead may have left more than there was room for.
+            _ if inherited == room => Next::Soon(Duration::ZERO),
             Claim::Expired | Claim::Full => Next::Rest,
             Claim::Claimed { gathering: true, .. } => Next::Soon(self.config.dispatch_delay.max(BUSY) / 4),
             Claim::Claimed { jobs: 0, .. } => Next::Rest,
@@ -195,5 +197,21 @@ struct Ending<'a> {
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         locked(&self.creating.jobs).remove(&self.id);
+    }
+}
+
+/// Counts a create as active for as long as it lives, even if it ends by a panic.
+struct Active<'a>(&'a Creating);
+
+impl<'a> Active<'a> {
+    fn count(creating: &'a Creating) -> Self {
+        creating.active.fetch_add(1, Ordering::Relaxed);
+        Self(creating)
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -79,9 +79,16 @@ pub async fn claim(conn: &mut Conn, replica: ReplicaId, most: i64, gather_secs: 
         .fetch_one(&mut *tx)
         .await?;
     let gathering = jobs < most
-        && sqlx::query_scalar!(r#"select exists (select from longshore.jobs where state = 'pending') as "it!""#)
-            .fetch_one(&mut *tx)
-            .await?;
+        && sqlx::query_scalar!(
+            r#"select exists (
+                   select from longshore.queues q
+                   cross join lateral (
+                       select from longshore.jobs
+                        where queue = q.name and state = 'pending' order by priority desc, seq limit 1
+                   ) waiting) as "it!""#
+        )
+        .fetch_one(&mut *tx)
+        .await?;
     effects::at(Effect::Claim, async { Ok::<_, Error>(tx.commit().await?) }).await?;
     Ok(Claim::Claimed { jobs: usize::try_from(jobs).unwrap_or(0), gathering })
 }
@@ -153,6 +160,19 @@ pub async fn mine(conn: &mut Conn, replica: ReplicaId, in_flight: &[JobId], most
             })
         })
         .collect()
+}
+
+/// Whether a claim that was read a while ago still stands as it was, and whether its job is to be cancelled; none when
+/// someone else moved it.
+pub async fn stands(conn: &mut Conn, replica: ReplicaId, job: &Job<Claimed>) -> Result<Option<bool>, Error> {
+    let cancel_requested = sqlx::query_scalar!(
+        r#"select cancel_requested_at is not null as "asked!" from longshore.jobs
+            where id = $1 and version = $2 and replica = $3"#,
+        job.id().0,
+        job.version(),
+        replica.0
+    );
+    Ok(cancel_requested.fetch_optional(conn).await?)
 }
 
 /// How giving a claim back ended.

@@ -72,12 +72,3 @@ pub async fn cancel(conn: &mut Conn, by: ReplicaId, id: JobId) -> Result<Cancel,
         None => Err(Error::Unknown { table: "jobs", what: format!("state {:?} of {id}", row.state) }),
     }
 }
-
-/// Whether someone asked for this job to be cancelled.
-pub async fn cancel_is_requested(conn: &mut Conn, id: JobId) -> Result<bool, Error> {
-    let asked = sqlx::query_scalar!(
-        r#"select cancel_requested_at is not null as "asked!" from longshore.jobs where id = $1"#,
-        id.0
-    );
-    Ok(asked.fetch_optional(conn).await?.unwrap_or(false))
-}

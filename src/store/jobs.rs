@@ -210,6 +210,8 @@ pub struct Record {
     pub job: JobId,
     pub attempt: AttemptNo,
     pub nonce: Nonce,
+    /// The Kubernetes Job that was on record, if one was.
+    pub uid: Option<KubeUid>,
     /// Whether the job is still at this attempt and holds its slot.
     pub current: bool,
     /// How long ago its outcome was recorded, in seconds, by the database's clock.
@@ -220,7 +222,7 @@ pub struct Record {
 pub async fn records(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Record>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|it| it.0).collect();
     let rows = sqlx::query!(
-        r#"select a.job_id, a.attempt, a.nonce,
+        r#"select a.job_id, a.attempt, a.nonce, a.kube_uid,
                   a.attempt = j.attempt and j.state in ('starting', 'running', 'stopping') as "current!",
                   extract(epoch from clock_timestamp() - a.finished_at)::float8 as finished_secs
              from longshore.attempts a join longshore.jobs j on j.id = a.job_id
@@ -235,6 +237,7 @@ pub async fn records(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Record>, Erro
             job: JobId(row.job_id),
             attempt: row.attempt,
             nonce: Nonce(row.nonce),
+            uid: row.kube_uid.map(KubeUid),
             current: row.current,
             finished_secs: row.finished_secs,
         })

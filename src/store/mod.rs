@@ -35,7 +35,7 @@ const AWAY_PAUSE_MILLIS: u64 = 500;
 /// No statement of ours takes longer unless something is wrong; then its locks are to be given back.
 const STATEMENT_TIMEOUT: &str = "15s";
 /// Shorter than the statement's, so that an operator's LOCK TABLE is named as the cause.
-const LOCK_TIMEOUT: &str = "5s";
+const LOCK_TIMEOUT: &str = "1s";
 
 /// The database: a pool of connections that refuses at once while it is known to be away.
 pub struct Db {
@@ -55,6 +55,8 @@ impl Db {
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("lock_timeout", LOCK_TIMEOUT),
             ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+            // The claim is exact only when each of its statements has a snapshot of its own.
+            ("default_transaction_isolation", "read committed"),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
@@ -106,7 +108,11 @@ impl Db {
 
 /// Whether the database answers and can be written to.
 pub async fn ping(conn: &mut Conn) -> Result<(), Error> {
-    let read_only = sqlx::query_scalar!("select pg_is_in_recovery() as \"read_only!\"").fetch_one(conn).await?;
+    let read_only = sqlx::query_scalar!(
+        r#"select pg_is_in_recovery() or current_setting('transaction_read_only')::bool as "read_only!""#
+    )
+    .fetch_one(conn)
+    .await?;
     if read_only { Err(Error::ReadOnly) } else { Ok(()) }
 }
 

@@ -87,6 +87,7 @@ async fn wrong_paths_methods_and_parameters_are_problems_too() {
         ("GET", "/jobs?limit=0".to_owned(), 422, "invalid_fields"),
         ("GET", "/jobs?cursor=x".to_owned(), 422, "invalid_fields"),
         ("GET", "/jobs?statte=pending".to_owned(), 422, "invalid_fields"),
+        ("GET", "/jobs?name=%00".to_owned(), 422, "invalid_fields"),
         ("GET", "/jobs/pending?cursor=x".to_owned(), 422, "invalid_fields"),
     ];
     for (method, path, status, code) in cases {
@@ -104,9 +105,11 @@ async fn a_page_of_another_site_cannot_submit_or_cancel() {
     let (world, replica) = still().await;
     let id = world.submit(&replica, &job("mine", 100, 0)).await;
     for (method, path) in [("POST", "/jobs".to_owned()), ("DELETE", format!("/jobs/{id}"))] {
-        let request = world.http.request(method.parse().unwrap(), format!("{replica}{path}"));
-        let request = request.header("sec-fetch-site", "cross-site").body(r#"{"name":"theirs"}"#);
-        assert_eq!(request.send().await.unwrap().status(), StatusCode::FORBIDDEN);
+        for (header, value) in [("sec-fetch-site", "cross-site"), ("origin", "http://evil.example")] {
+            let request = world.http.request(method.parse().unwrap(), format!("{replica}{path}"));
+            let request = request.header(header, value).body(r#"{"name":"theirs"}"#);
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::FORBIDDEN);
+        }
     }
     assert_eq!(world.names(&replica, "pending").await, ["mine"]);
     world.finish().await;
@@ -136,6 +139,20 @@ async fn a_request_that_comes_twice_under_one_key_makes_one_job() {
     let (status, problem) = post(&world, &replica, other).await;
     assert_eq!((status.as_u16(), problem["code"].as_str().unwrap()), (409, "idempotency_key_reused"));
     assert_eq!(world.names(&replica, "pending").await, ["once"]);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_job_of_a_queue_is_kept_with_its_key() {
+    let (world, replica) = still().await;
+    let request = job("first", 10, 0).with("queue", json!("brand-new")).with("idempotency_key", json!("k1"));
+    let id = world.submit(&replica, &request).await;
+    assert_eq!(world.get(&replica, &format!("/jobs/{id}")).await["queue"], "brand-new");
+    let again = world.http.post(format!("{replica}/jobs")).json(&request.0).send().await.unwrap();
+    assert_eq!(
+        (again.status().as_u16(), again.json::<Value>().await.unwrap()["job_id"].as_str().unwrap()),
+        (200, &*id)
+    );
     world.finish().await;
 }
 

@@ -100,6 +100,43 @@ async fn sim_only_while_the_cluster_is_away_submissions_are_accepted_and_run_aft
     world.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn sim_only_a_job_whose_create_is_never_answered_well_can_be_cancelled() {
+    let mut world = World::new(1).await;
+    let replica = world.start(&[]).await;
+    let broken = Effect::Status { code: 500, reason: None, message: None, retry_after: None };
+    let faults = world.target.sim().faults().clone();
+    let rule = faults.add(Rule::new("create", "jobs", broken).from_agent("longshore"));
+    let stuck = world.submit(&replica, &job("stuck", 100, 0)).await;
+    eventually("it is refused", async || (faults.took(rule) > 0).then_some(())).await;
+    assert_eq!(world.cancel(&replica, &stuck).await, StatusCode::ACCEPTED);
+    let next = world.submit(&replica, &job("next", 100, 0)).await;
+    // Only when no request that was sent can still be carried out; the bound of this test is longer.
+    world.reaches(&replica, &stuck, "cancelled").await;
+    faults.clear();
+    world.reaches(&replica, &next, "succeeded").await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_labels_and_annotations_someone_removes_is_still_told_as_it_ends() {
+    let mut world = World::new(1).await;
+    let replica = world.start(&[]).await;
+    let id = world.submit(&replica, &job("edited", 3000, 3)).await;
+    let running = world.reaches(&replica, &id, "running").await;
+    let api: Api<Job> = Api::namespaced(world.target.stranger().await, world.target.namespace());
+    let patch = json!({"metadata": {
+        "labels": {"longshore.dev/instance": null, "longshore.dev/job-id": "garbled"},
+        "annotations": {"longshore.dev/nonce": null},
+    }});
+    let name = running["attempts"][0]["kube_name"].as_str().unwrap();
+    api.patch(name, &kube::api::PatchParams::default(), &kube::api::Patch::Merge(patch)).await.unwrap();
+    let failed = world.reaches(&replica, &id, "failed").await;
+    assert_eq!((&failed["reason"], &failed["attempts"][0]["exit_code"]), (&json!("job_failed"), &json!(3)));
+    // What is not marked as ours any more is not ours to remove; and the witness cannot follow it.
+    world.target.tear_down().await;
+}
+
 /// Makes a Job of somebody else's.
 async fn stranger(world: &World, name: &str, labels: serde_json::Value, annotations: serde_json::Value) -> Job {
     let api: Api<Job> = Api::namespaced(world.target.stranger().await, world.target.namespace());

@@ -124,3 +124,19 @@ async fn a_replica_that_cannot_see_the_cluster_claims_nothing_and_leaves_it_to_t
     blind.terminate().await;
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_someone_has_locked_does_not_keep_the_others_from_being_recorded() {
+    let mut world = World::new(3).await;
+    let replica = world.start(&[]).await;
+    let locked = world.submit(&replica, &job("locked", 1000, 0)).await;
+    let free = world.submit(&replica, &job("free", 1000, 0)).await;
+    world.reaches(&replica, &locked, "running").await;
+    let mut someone = world.conn().await;
+    let mut tx = someone.begin().await.unwrap();
+    sqlx::query("select from longshore.jobs where name = 'locked' for update").execute(&mut *tx).await.unwrap();
+    world.reaches(&replica, &free, "succeeded").await;
+    tx.rollback().await.unwrap();
+    world.reaches(&replica, &locked, "succeeded").await;
+    world.finish().await;
+}

@@ -4,6 +4,8 @@
 -- best $2 of those are taken; a cap of a queue will narrow the limit of its stretch and nothing else. A queue that was
 -- idle lets a burst arrive whole: none of its jobs is taken until one of them has waited for $3 seconds (the probe looks
 -- at the head only, so that no stream of arrivals can hold it up). A row that someone has locked is left for next time.
+-- `pick` asks for the state in words that the partial index does not know: with stale statistics the planner would walk
+-- the whole backlog through that index instead of looking up the ids. What it locked cannot change before it is claimed.
 with best as (
     select head.id
     from longshore.queues q
@@ -29,14 +31,14 @@ with best as (
 ), pick as materialized (
     select id
     from longshore.jobs
-    where id = any(array(select id from best)) and state = 'pending'
+    where id = any(array(select id from best)) and state || '' = 'pending'
     order by id
     for update skip locked
 ), claimed as (
     update longshore.jobs
     set state = 'starting', version = version + 1, attempt = attempt + 1,
         replica = $1, nonce = gen_random_uuid(), claimed_at = clock_timestamp()
-    where id = any(array(select id from pick)) and state = 'pending'
+    where id = any(array(select id from pick))
     returning id, attempt, nonce, claimed_at, priority, seq
 ), facts as (
     insert into longshore.attempts (job_id, attempt, nonce, claimed_at, claimed_by)

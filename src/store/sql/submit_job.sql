@@ -1,9 +1,10 @@
 -- Accepts one job: its row, what it is to do, and the event that tells it. Nothing comes back when its queue does not
 -- exist yet, or its idempotency key has been used. The position is counted in the snapshot before the insertion, so
 -- every pending job of equal priority that it sees came first; up to $13. Index: jobs_pending.
+-- A key is taken only together with its job: not while the queue is missing.
 with key as (
     insert into longshore.idempotency_keys (key, job_id, request_hash)
-    select $10, $1, $11 where $10::text is not null
+    select $10, $1, $11 from longshore.queues where name = $3 and $10::text is not null
     on conflict (key) do nothing
     returning key
 ), job as (
