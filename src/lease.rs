@@ -90,7 +90,7 @@ impl Lease {
             match beat {
                 Ok(Ok(())) => {}
                 Ok(Err(err)) => tracing::warn!(error = chain(&err), "could not give a sign of life"),
-                Err(_) => tracing::warn!("could not give a sign of life: the database does not answer"),
+                Err(_) => db.renew(),
             }
             stop.run_until_cancelled(tokio::time::sleep(every)).await;
         }

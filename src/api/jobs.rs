@@ -185,7 +185,8 @@ pub async fn events(
 pub async fn cancel(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = parse(&id)?;
     let mut conn = api.db.conn().await?;
-    let status = match intents::cancel(&mut conn, api.replica, id).await.map_err(Problem::of_change)? {
+    let cancelled = api.db.within(intents::cancel(&mut conn, api.replica, id)).await.map_err(Problem::of_change)?;
+    let status = match cancelled {
         Cancel::Done => {
             api.signals.raise(Signal::Ended);
             StatusCode::OK

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
+    extract::{DefaultBodyLimit, Request, State},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
@@ -30,6 +30,8 @@ pub use problem::Problem;
 pub const BODY_BYTES: usize = 1024 * 1024;
 /// How long a client may be silent in the middle of a body.
 const BODY_SILENCE: Duration = Duration::from_secs(10);
+/// Longer than the longest poll.
+const LONGEST_REQUEST: Duration = Duration::from_secs(70);
 
 /// What every handler has at hand.
 pub struct Api {
@@ -57,10 +59,22 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(|| async { Problem::no_such_path() })
         .method_not_allowed_fallback(|| async { Problem::wrong_method() })
         .layer(middleware::from_fn(refuse_cross_site))
+        .layer(middleware::from_fn_with_state(api.clone(), give_up))
         .layer(RequestBodyTimeoutLayer::new(BODY_SILENCE))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into()))
         .with_state(api)
+}
+
+/// No request is held for ever by a database that went away without a word.
+async fn give_up(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(LONGEST_REQUEST, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            api.db.renew();
+            Problem::too_slow().into()
+        }
+    }
 }
 
 /// A page of another site cannot make a browser submit or cancel jobs here: browsers say where a request comes from.

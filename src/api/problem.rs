@@ -100,6 +100,12 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
     }
 
+    /// For a request that was not answered in its time.
+    pub fn too_slow() -> Self {
+        let detail = "the database does not answer; a change may have been made or not: ask again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "outcome_unknown", "Outcome unknown", detail)
+    }
+
     /// For a change of which it is not known whether it was made.
     fn outcome_unknown() -> Self {
         let detail = "the database did not answer, so this may have been done or not; ask again, a submission with the \
@@ -115,7 +121,7 @@ impl Problem {
     /// For a statement that changes something.
     pub fn of_change(err: store::Error) -> Self {
         match err {
-            store::Error::NoAnswer(_) => {
+            store::Error::NoAnswer(_) | store::Error::NotReplicated => {
                 tracing::warn!(error = chain(&err), "the outcome of a change is not known");
                 Self::outcome_unknown()
             }
@@ -133,6 +139,7 @@ impl From<store::Error> for Problem {
                 Self::database_away()
             }
             store::Error::Url(_)
+            | store::Error::NotReplicated
             | store::Error::Unknown { .. }
             | store::Error::Migrate(_)
             | store::Error::Statement(_) => {

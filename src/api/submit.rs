@@ -50,7 +50,8 @@ pub async fn submit(
     check_against_cluster(&api, &submission)?;
 
     let mut conn = api.db.conn().await?;
-    let submitted = submit::submit(&mut conn, api.replica, &submission).await.map_err(Problem::of_change)?;
+    let submitted =
+        api.db.within(submit::submit(&mut conn, api.replica, &submission)).await.map_err(Problem::of_change)?;
     let (status, id, position) = match submitted {
         Submitted::New { id, position } => {
             api.signals.raise(Signal::Work);

@@ -107,12 +107,12 @@ impl Reconciler {
             return Ok(());
         }
         let mut conn = self.db.conn().await?;
-        self.peers = Peers::new(self.replica, replicas::alive(&mut conn).await?);
+        self.peers = Peers::new(self.replica, self.db.within(replicas::alive(&mut conn)).await?);
         changed.retain(|id| self.peers.is_mine(*id) || self.view.follows(*id));
         let ids: Vec<JobId> = changed.iter().copied().collect();
         let holders = match everything {
-            true => jobs::holding(&mut conn).await?,
-            false => jobs::holding_among(&mut conn, &ids).await?,
+            true => self.db.within(jobs::holding(&mut conn)).await?,
+            false => self.db.within(jobs::holding_among(&mut conn, &ids)).await?,
         };
         let held: HashSet<JobId> = holders.iter().map(|it| it.head().id).collect();
         for over in changed.difference(&held) {
@@ -207,15 +207,15 @@ impl Reconciler {
             }
             (Step::Start(facts), Holder::Created(job)) => {
                 let to = Running { nonce: job.state().nonce, uid: job.state().uid.clone() };
-                done(advance(conn, self.replica, job, to, &facts).await?, Holder::Running)
+                done(self.db.within(advance(conn, self.replica, job, to, &facts)).await?, Holder::Running)
             }
             (Step::Stop(ending), Holder::Created(job)) => {
                 let to = Stopping { nonce: job.state().nonce, uid: job.state().uid.clone(), ending };
-                done(advance(conn, self.replica, job, to, &Facts::default()).await?, Holder::Stopping)
+                done(self.db.within(advance(conn, self.replica, job, to, &Facts::default())).await?, Holder::Stopping)
             }
             (Step::Stop(ending), Holder::Running(job)) => {
                 let to = Stopping { nonce: job.state().nonce, uid: job.state().uid.clone(), ending };
-                done(advance(conn, self.replica, job, to, &Facts::default()).await?, Holder::Stopping)
+                done(self.db.within(advance(conn, self.replica, job, to, &Facts::default())).await?, Holder::Stopping)
             }
             (Step::Delete(seen), Holder::Stopping(_)) => {
                 if let Err(err) = self.cluster.stop(&seen).await {
@@ -257,7 +257,7 @@ impl Reconciler {
         To: State,
     {
         let id = job.id();
-        if let Moved::Done(_) = advance(conn, self.replica, job, to, facts).await? {
+        if let Moved::Done(_) = self.db.within(advance(conn, self.replica, job, to, facts)).await? {
             tracing::info!(job = %id, state = To::NAME.name(), "a job ended");
             self.signals.raise(Signal::Work);
             self.signals.raise(Signal::Ended);
@@ -269,7 +269,8 @@ impl Reconciler {
     async fn clear_away(&mut self, conn: &mut Conn, ids: Option<&HashSet<JobId>>) -> Result<(), Error> {
         let seen = self.view.jobs_of(ids);
         let unique: HashSet<JobId> = seen.iter().map(|(id, ..)| *id).collect();
-        let records = jobs::records(conn, &unique.into_iter().collect::<Vec<_>>()).await?;
+        let unique: Vec<JobId> = unique.into_iter().collect();
+        let records = self.db.within(jobs::records(conn, &unique)).await?;
         let records: HashMap<_, _> = records.into_iter().map(|it| ((it.job, it.attempt), it)).collect();
         let keep_secs = self.config.keep_finished.as_secs_f64();
         for (id, attempt, job) in seen {

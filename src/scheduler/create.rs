@@ -256,8 +256,7 @@ impl Scheduler {
 
     /// Whether the claim is as it was read, and whether its job is to be cancelled.
     async fn stands(&self, job: &Job<Claimed>) -> Result<Option<bool>, Error> {
-        let mut conn = self.db.conn().await?;
-        claims::stands(&mut conn, self.replica, job).await
+        self.db.within(async { claims::stands(&mut *self.db.conn().await?, self.replica, job).await }).await
     }
 
     async fn fail(&self, job: Job<Claimed>, reason: Reason, message: String) -> Result<(), Error> {
@@ -269,9 +268,12 @@ impl Scheduler {
     where
         Claimed: LeadsTo<To>,
     {
-        let mut conn = self.db.conn().await?;
         let id = job.id();
-        match advance(&mut conn, self.replica, job, to, &Facts::default()).await? {
+        let moved = async {
+            let mut conn = self.db.conn().await?;
+            advance(&mut conn, self.replica, job, to, &Facts::default()).await
+        };
+        match self.db.within(moved).await? {
             Moved::Lost => tracing::debug!(job = %id, "another replica was first to record what became of a claim"),
             Moved::Done(_) if To::NAME.is_finished() => {
                 self.signals.raise(Signal::Work);
@@ -286,8 +288,11 @@ impl Scheduler {
     /// A claim under which nothing was sent is given back; any other is left to the survivors, who find out.
     async fn hand_back(&self, job: &Job<Claimed>, never_sent: Option<NeverSent>) -> Result<(), Error> {
         let Some(never_sent) = never_sent else { return Ok(()) };
-        let mut conn = self.db.conn().await?;
-        if claims::hand_back(&mut conn, self.replica, job, never_sent).await? == HandBack::Done {
+        let handed_back = async {
+            let mut conn = self.db.conn().await?;
+            claims::hand_back(&mut conn, self.replica, job, never_sent).await
+        };
+        if self.db.within(handed_back).await? == HandBack::Done {
             tracing::info!(job = %job.id(), "handed a claim back");
             self.signals.raise(Signal::Work);
         }

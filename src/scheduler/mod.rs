@@ -89,7 +89,7 @@ impl Scheduler {
     /// Runs until `stop`; then lets the creates that are under way end, and hands back what was not begun.
     pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let next = match self.tick(&stop).await {
+            let next = match self.db.within(self.tick(&stop)).await {
                 Ok(next) => next,
                 Err(err) => {
                     tracing::warn!(error = chain(&err), "a pass of claiming was cut short");

@@ -9,12 +9,16 @@ pub mod jobs;
 pub mod limits;
 pub mod lists;
 pub mod migrate;
+pub mod notices;
 pub mod replicas;
 pub mod signals;
 pub mod submit;
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -34,13 +38,16 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 const AWAY_PAUSE_MILLIS: u64 = 500;
 /// No statement of ours takes longer unless something is wrong; then its locks are to be given back.
 const STATEMENT_TIMEOUT: &str = "15s";
+/// Longer than a statement may take at the server: whatever takes longer is not answered any more.
+const DEADLINE: Duration = Duration::from_secs(20);
 /// Shorter than the statement's, so that an operator's LOCK TABLE is named as the cause.
 const LOCK_TIMEOUT: &str = "1s";
 
 /// The database: a pool of connections that refuses at once while it is known to be away.
 pub struct Db {
-    pool: PgPool,
+    pool: RwLock<PgPool>,
     options: PgConnectOptions,
+    connections: u32,
     started: Instant,
     /// Milliseconds since `started` until which callers are refused.
     refuse_until: AtomicU64,
@@ -58,11 +65,33 @@ impl Db {
             // The claim is exact only when each of its statements has a snapshot of its own.
             ("default_transaction_isolation", "read committed"),
         ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_lazy_with(options.clone());
-        Ok(Self { pool, options, started: Instant::now(), refuse_until: AtomicU64::new(0) })
+        let pool = RwLock::new(fresh_pool(&options, connections));
+        Ok(Self { pool, options, connections, started: Instant::now(), refuse_until: AtomicU64::new(0) })
+    }
+
+    /// Does `work`, and gives it up when it takes longer than any statement may: the network lost the connection without a
+    /// word, and nothing else would ever tell. All connections are then made anew, for they went the same way.
+    pub async fn within<T, E: From<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        match tokio::time::timeout(DEADLINE, work).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.renew();
+                Err(Error::lost_answer().into())
+            }
+        }
+    }
+
+    /// Leaves every connection to its fate, and makes new ones from now on.
+    pub fn renew(&self) {
+        tracing::warn!("the database does not answer; connecting anew");
+        let fresh = fresh_pool(&self.options, self.connections);
+        let old = std::mem::replace(&mut *self.pool.write().unwrap_or_else(PoisonError::into_inner), fresh);
+        // Not waited for: what hangs may hang until the kernel gives up.
+        drop(old.close());
+    }
+
+    fn pool(&self) -> PgPool {
+        self.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A connection, or at once [`Error::Away`] while the database is known to be away.
@@ -72,10 +101,11 @@ impl Db {
             return Err(Error::Away(sqlx::Error::PoolTimedOut));
         }
         // The pool retries a refused connection until its own time-out; asking once first tells in milliseconds.
-        if self.pool.num_idle() == 0 && self.pool.size() == 0 {
+        let pool = self.pool();
+        if pool.num_idle() == 0 && pool.size() == 0 {
             self.probe().await?;
         }
-        self.pool.acquire().await.map_err(|err| self.found_away(err))
+        pool.acquire().await.map_err(|err| self.found_away(err))
     }
 
     /// A connection of its own, outside the pool, without the time-outs: for migrations, which wait for each other.
@@ -87,9 +117,9 @@ impl Db {
             .map_err(Error::Away)
     }
 
-    /// Ends when every connection has been given back.
+    /// Ends when every connection has been given back, or it is clear that one will not be.
     pub async fn close(&self) {
-        self.pool.close().await;
+        let _ = tokio::time::timeout(ACQUIRE_TIMEOUT, self.pool().close()).await;
     }
 
     async fn probe(&self) -> Result<(), Error> {
@@ -104,6 +134,13 @@ impl Db {
         self.refuse_until.store(until, Ordering::Relaxed);
         Error::Away(err)
     }
+}
+
+fn fresh_pool(options: &PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options.clone())
 }
 
 /// Whether the database answers and can be written to.
@@ -127,6 +164,9 @@ pub enum Error {
     /// It was reached, and the connection broke before it answered: what was asked may have been done.
     #[error("the database did not answer")]
     NoAnswer(#[source] sqlx::Error),
+    /// It is committed here, and not where it would survive a failover.
+    #[error("the database committed without its standby")]
+    NotReplicated,
     #[error("the database is read-only: it is a standby, or was demoted")]
     ReadOnly,
     /// It is busy with something else that holds what we need, or refused for the moment: nothing was done.

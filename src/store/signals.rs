@@ -111,7 +111,7 @@ impl Signals {
                 sqlx::query!("select pg_notify($1, $2)", CHANNEL, bits.to_string()).execute(&mut *conn).await?;
                 Ok::<_, super::Error>(())
             };
-            if let Err(err) = sent.await {
+            if let Err(err) = db.within(sent).await {
                 tracing::debug!(
                     error = chain(&err),
                     "could not notify the other replicas; they will look by themselves"
@@ -132,7 +132,7 @@ impl Signals {
     }
 
     async fn listen(&self, db: &Db) -> Result<(), super::Error> {
-        let mut listener = PgListener::connect_with(&db.pool).await.map_err(super::Error::Away)?;
+        let mut listener = PgListener::connect_with(&db.pool()).await.map_err(super::Error::Away)?;
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
         // Whatever was said before this moment was not heard.

@@ -8,7 +8,7 @@ use crate::{
     spec::{Start, Submission},
 };
 
-use super::{Conn, Error};
+use super::{Conn, Error, notices};
 
 /// Positions are counted up to here: beyond it nobody waits for a number, and counting a long backlog costs.
 pub const POSITION_LIMIT: i64 = 10_000;
@@ -69,7 +69,7 @@ async fn insert(
         Start::At(at) => (Some(at.to_sqlx()), None),
         Start::In(secs) => (None, Some(secs)),
     };
-    effects::at(Effect::Submit, async {
+    let inserted = effects::at(Effect::Submit, async {
         let row = sqlx::query_file!(
             "src/store/sql/submit_job.sql",
             id.0,
@@ -88,9 +88,12 @@ async fn insert(
         )
         .fetch_optional(conn)
         .await?;
-        Ok(row.map(|row| row.position))
-    })
-    .await
+        Ok::<_, Error>(row.map(|row| row.position))
+    });
+    match notices::listen(inserted).await {
+        (Ok(Some(_)), true) => Err(Error::NotReplicated),
+        (inserted, _) => inserted,
+    }
 }
 
 async fn used(conn: &mut Conn, key: &str, request_hash: &str) -> Result<Option<Submitted>, Error> {

@@ -144,3 +144,36 @@ async fn a_replica_that_starts_before_its_database_waits_for_it() {
     replica.terminate().await;
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_its_standby_did_not_see_is_not_told_as_accepted() {
+    let mut world = World::new(0).await;
+    let mut conn = world.conn().await;
+    let mut run = async |sql: &'static str| sqlx::query(sql).execute(&mut conn).await.unwrap();
+    run("alter role longshore set synchronous_commit = on").await;
+    let replica = world.start(&[]).await;
+    world.submit(&replica, &job("before", 10, 0)).await;
+    run("alter system set synchronous_standby_names = 'nobody'").await;
+    run("select pg_reload_conf()").await;
+    // The replica's own heartbeat is the first to wait for the standby.
+    let mut looks = world.conn().await;
+    eventually("commits wait for the standby", async || {
+        let waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+        let waiting: i64 = crate::harness::scalar(&mut looks, waiting).await;
+        (waiting > 0).then_some(())
+    })
+    .await;
+    let submitting = {
+        let request = world.http.post(format!("{replica}/jobs")).json(&job("doubtful", 10, 0).0);
+        tokio::spawn(async move { request.send().await.unwrap().json::<Value>().await.unwrap() })
+    };
+    eventually("the wait for the standby is cut short", async || {
+        run("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'").await;
+        submitting.is_finished().then_some(())
+    })
+    .await;
+    assert_eq!(submitting.await.unwrap()["code"], "outcome_unknown");
+    run("alter system reset synchronous_standby_names").await;
+    run("select pg_reload_conf()").await;
+    world.finish().await;
+}
