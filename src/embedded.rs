@@ -121,11 +121,6 @@ impl Postgres {
         Ok(started)
     }
 
-    /// The process id of the server, for tests that kill it.
-    pub fn pid(&self) -> u32 {
-        self.server.id()
-    }
-
     fn wait_until_up(&mut self) -> Result<(), Error> {
         let deadline = Instant::now() + START_TIMEOUT;
         let pid_file = self.dir.join("data/postmaster.pid");

@@ -33,7 +33,7 @@ use crate::effects::LostAnswer;
 pub type Conn = sqlx::PgConnection;
 
 /// How long a caller waits for a connection: a burst may pass meanwhile, and a client is still told at once.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long callers are refused at once after the database was found away, so that they do not queue up behind it.
 const AWAY_PAUSE_MILLIS: u64 = 500;
 /// No statement of ours takes longer unless something is wrong; then its locks are to be given back.
@@ -62,6 +62,9 @@ impl Db {
             ("statement_timeout", STATEMENT_TIMEOUT),
             ("lock_timeout", LOCK_TIMEOUT),
             ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+            // Every statement of ours finds its rows by an index, or in a table of a few rows. With stale statistics the
+            // planner may think otherwise, and read a backlog of millions under the cap's lock.
+            ("enable_seqscan", "off"),
             // The claim is exact only when each of its statements has a snapshot of its own.
             ("default_transaction_isolation", "read committed"),
         ]);

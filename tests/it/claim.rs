@@ -5,7 +5,7 @@ use longshore::{
     lifecycle::{Facts, Succeeded},
     spec::{Spec, Start, Submission},
     store::{
-        Conn,
+        Conn, Db,
         claims::{self, Claim, HandBack},
         jobs::{self, Holder, Moved, advance},
         replicas, submit,
@@ -174,6 +174,7 @@ async fn the_claim_walks_the_head_of_its_index_with_a_thousand_and_with_a_millio
     let mut conn = world.conn().await;
     let replica = register(&mut conn).await;
     let claim = include_str!("../../src/store/sql/claim_jobs.sql");
+    let db = Db::new(&world.url, 1).unwrap();
     let mut rows_read = Vec::new();
     for (from, to) in [(1, 1_000), (1_001, 1_000_000)] {
         let fill = format!(
@@ -187,7 +188,9 @@ async fn the_claim_walks_the_head_of_its_index_with_a_thousand_and_with_a_millio
             .unwrap();
         sqlx::query(sqlx::AssertSqlSafe(fill)).execute(&mut conn).await.unwrap();
         sqlx::query("analyze longshore.jobs").execute(&mut conn).await.unwrap();
-        let mut tx = conn.begin().await.unwrap();
+        // With the settings that every connection of a replica has.
+        let mut replicas_own = db.conn().await.unwrap();
+        let mut tx = replicas_own.begin().await.unwrap();
         let explain = format!("explain (analyze, format json, timing off) {claim}");
         let plan: serde_json::Value = sqlx::query_scalar(sqlx::AssertSqlSafe(explain))
             .bind(replica.0)

@@ -2,10 +2,6 @@
 
 use std::time::Instant;
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use serde_json::Value;
 
 use crate::harness::{
@@ -126,8 +122,6 @@ async fn killing_the_backends_again_and_again_loses_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_starts_before_its_database_waits_for_it() {
     let world = World::new(1).await;
-    // The server is stopped in its tracks, and answers nobody.
-    let server = Pid::from_raw(world.postgres.pid().try_into().unwrap());
     let host = world.url.split(['@', '/']).nth(3).unwrap().to_owned();
     let proxy = Proxy::to(host.clone()).await;
     proxy.set(Mode::Refuse);
@@ -136,7 +130,6 @@ async fn a_replica_that_starts_before_its_database_waits_for_it() {
     command.arg("serve").args(world.flags(&[])).args(["--database-url", &through]).arg("--kubeconfig");
     command.arg(world.target.kubeconfig()).env("LONGSHORE_LOG_FORMAT", "json");
     let starting = tokio::spawn(crate::harness::process::Process::start(command));
-    kill(server, Signal::SIGCONT).unwrap();
     proxy.set(Mode::Pass);
     let replica = starting.await.unwrap();
     let id = world.submit(&replica.url, &job("first", 50, 0)).await;

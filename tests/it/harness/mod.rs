@@ -15,14 +15,56 @@ use std::{
 };
 
 use clap::Parser;
-use longshore::{config, embedded::Postgres, run::Replica, store::Db};
+use longshore::{
+    config,
+    embedded::{self, Postgres},
+    run::Replica,
+    store::Db,
+};
 use sqlx::{Connection, PgConnection};
+use testcontainers::{ContainerAsync, ImageExt, runners::AsyncRunner};
 use tokio_util::sync::CancellationToken;
 
 use cluster::Target;
 
 /// How long anything may take that must happen. Generous: a busy machine is no reason to fail.
 pub const BOUND: Duration = Duration::from_secs(120);
+
+/// The Postgres of a test: of the installed programs, else in a container.
+enum Server {
+    Own(Postgres),
+    Container(Box<ContainerAsync<testcontainers_modules::postgres::Postgres>>),
+}
+
+impl Server {
+    async fn start() -> Self {
+        match Postgres::start_throw_away(None) {
+            Ok(postgres) => Self::Own(postgres),
+            Err(embedded::Error::NotInstalled) => {
+                let image = testcontainers_modules::postgres::Postgres::default()
+                    .with_user("longshore")
+                    .with_password("longshore")
+                    .with_db_name("longshore")
+                    .with_tag("18");
+                let started = image.start().await;
+                Self::Container(Box::new(
+                    started.expect("neither PostgreSQL's programs nor a container engine are here"),
+                ))
+            }
+            Err(err) => panic!("no Postgres for the test: {err}"),
+        }
+    }
+
+    async fn url(&self) -> String {
+        match self {
+            Self::Own(postgres) => postgres.url.clone(),
+            Self::Container(container) => {
+                let port = container.get_host_port_ipv4(5432).await.unwrap();
+                format!("postgres://longshore:longshore@127.0.0.1:{port}/longshore")
+            }
+        }
+    }
+}
 
 /// Flags of a replica, for [`World::start`].
 #[derive(Parser)]
@@ -41,7 +83,7 @@ pub struct World {
     pub http: reqwest::Client,
     pub url: String,
     watcher: invariants::CapWatcher,
-    pub postgres: Postgres,
+    _server: Server,
 }
 
 impl World {
@@ -51,8 +93,8 @@ impl World {
         // What the replicas in this process say is shown when the test fails.
         let level = std::env::var("LONGSHORE_LOG_LEVEL").unwrap_or_else(|_| "info".into());
         let _ = longshore::telemetry::start(&level, longshore::telemetry::LogFormat::Text);
-        let postgres = Postgres::start_throw_away(None).expect("a Postgres of the test's own");
-        let url = postgres.url.clone();
+        let server = Server::start().await;
+        let url = server.url().await;
         longshore::store::migrate::create_database(&url).await.unwrap();
         longshore::store::migrate::run(&Db::new(&url, 2).unwrap()).await.unwrap();
         let mut world = Self {
@@ -63,7 +105,7 @@ impl World {
             http: reqwest::Client::new(),
             watcher: invariants::CapWatcher::start(&url).await,
             url,
-            postgres,
+            _server: server,
         };
         world.set_cap(cap).await;
         world
