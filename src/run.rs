@@ -8,13 +8,12 @@ use std::{
 };
 
 use anyhow::Context;
-use kube::Client;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{self, Api},
-    cluster::{Cluster, manifest::Defaults, view::View},
+    cluster::{Client, Cluster, manifest::Defaults, view::View},
     config,
     error::chain,
     id::ReplicaId,

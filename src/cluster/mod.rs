@@ -12,8 +12,9 @@ use std::{num::NonZeroU32, time::Duration};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 pub use k8s_openapi::api::batch::v1::Job as KubeJob;
+pub use kube::Client;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, ResourceExt,
     api::{DeleteParams, ListParams, PostParams, Preconditions, PropagationPolicy},
 };
 

@@ -65,10 +65,13 @@ pub fn decide(job: &Holder, seen: &Seen) -> Step {
         (Holder::Created(_) | Holder::Running(_), Seen::Gone) => Step::Finish(End::Failed(lost()), Facts::default()),
         (Holder::Stopping(_), Seen::Gone) => Step::Finish(End::Stopped, Facts::default()),
 
+        // Told even if it has ended since: it did run.
+        (Holder::Created(_), Seen::Present(sight)) if sight.facts.started_at.is_some() => {
+            Step::Start(sight.facts.clone())
+        }
         (Holder::Created(job), Seen::Present(sight)) => match ended(sight, false) {
             Some(step) => step,
             None if job.head().cancel_requested => Step::Stop(cancelled()),
-            None if sight.facts.started_at.is_some() => Step::Start(sight.facts.clone()),
             None => Step::Wait,
         },
         (Holder::Running(job), Seen::Present(sight)) => match ended(sight, false) {

@@ -93,8 +93,7 @@ fn sql_is_in_the_store_and_kubernetes_types_are_in_the_cluster_and_the_simulator
         if room != "store" {
             assert!(!text.contains("sqlx::query"), "src/{file} speaks SQL");
         }
-        let composes = ["run", "commands"].contains(&room.as_str());
-        if room != "cluster" && room != "sim" && !composes {
+        if room != "cluster" && room != "sim" {
             assert!(!text.contains("k8s_openapi") && !text.contains("use kube"), "src/{file} speaks Kubernetes");
         }
     }
