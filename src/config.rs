@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
-use crate::telemetry::LogFormat;
+use crate::{reconcile::decide::KeepLogs, telemetry::LogFormat, trouble::Override};
 
 /// Flags of every command that runs in the foreground and logs.
 #[derive(Debug, Clone, Args)]
@@ -52,6 +52,9 @@ impl Database {
     }
 }
 
+/// The shortest retention: partitions of a tenth of it are made and dropped at that pace.
+pub const SHORTEST_RETENTION: Duration = Duration::from_secs(10);
+
 /// What a replica does and how.
 #[derive(Debug, Clone, Args)]
 pub struct Replica {
@@ -83,6 +86,19 @@ pub struct Replica {
     /// How long a finished Kubernetes Job is kept for people to look at
     #[arg(long, env = "LONGSHORE_KEEP_FINISHED", default_value = "5m", value_parser = duration, value_name = "TIME")]
     pub keep_finished: Duration,
+    /// Of which attempts the end of the log is kept in the database: 16 KiB each
+    #[arg(long, env = "LONGSHORE_KEEP_LOGS", default_value = "failed", value_name = "WHICH")]
+    pub keep_logs: KeepLogs,
+    /// How long finished jobs stay in the database; 0s keeps them for ever
+    #[arg(long, env = "LONGSHORE_RETENTION", default_value = "30d", value_parser = duration, value_name = "TIME")]
+    pub retention: Duration,
+    /// How long an attempt may take until a container of it runs, where its job does not say; 0s is no bound
+    #[arg(long, env = "LONGSHORE_START_TIMEOUT", default_value = "1h", value_parser = duration, value_name = "TIME")]
+    pub start_timeout: Duration,
+    /// How long a trouble at the start is borne, by the kubelet's name for it, such as ImagePullBackOff=5m; `never` leaves it
+    /// to the start timeout. Several are separated by commas; docs/lifecycle.md has the table
+    #[arg(long, env = "LONGSHORE_START_GRACE", value_delimiter = ',', value_name = "NAME=TIME")]
+    pub start_grace: Vec<Override>,
     /// How often to look for work that no signal told of
     #[arg(long, env = "LONGSHORE_CLAIM_PERIOD", default_value = "1s", value_parser = duration, value_name = "TIME")]
     pub claim_period: Duration,
@@ -110,6 +126,10 @@ impl Replica {
     /// What clap cannot check.
     pub fn check(&self) -> anyhow::Result<()> {
         anyhow::ensure!(self.lease >= crate::lease::SHORTEST, "--lease must be at least {:?}", crate::lease::SHORTEST);
+        anyhow::ensure!(
+            self.retention.is_zero() || self.retention >= SHORTEST_RETENTION,
+            "--retention must be at least {SHORTEST_RETENTION:?}, or 0s to keep everything"
+        );
         anyhow::ensure!(!self.claim_period.is_zero(), "--claim-period must not be zero");
         anyhow::ensure!(!self.reconcile_period.is_zero(), "--reconcile-period must not be zero");
         anyhow::ensure!(self.dispatch_delay <= Duration::from_secs(60), "--dispatch-delay must be at most a minute");

@@ -19,11 +19,18 @@ pub enum Effect {
     RecordStopping,
     DeleteJob,
     RecordEnding,
+    RecordRetry,
+    PutAside,
+    Expire,
+    TellWait,
+    KeepLog,
     RemoveJob,
+    RemoveJobs,
+    Sweep,
 }
 
 impl Effect {
-    pub const ALL: [Effect; 13] = [
+    pub const ALL: [Effect; 20] = [
         Self::Submit,
         Self::Promote,
         Self::Claim,
@@ -36,7 +43,14 @@ impl Effect {
         Self::RecordStopping,
         Self::DeleteJob,
         Self::RecordEnding,
+        Self::RecordRetry,
+        Self::PutAside,
+        Self::Expire,
+        Self::TellWait,
+        Self::KeepLog,
         Self::RemoveJob,
+        Self::RemoveJobs,
+        Self::Sweep,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -53,7 +67,14 @@ impl Effect {
             Self::RecordStopping => "record_stopping",
             Self::DeleteJob => "delete_job",
             Self::RecordEnding => "record_ending",
+            Self::RecordRetry => "record_retry",
+            Self::PutAside => "put_aside",
+            Self::Expire => "expire",
+            Self::TellWait => "tell_wait",
+            Self::KeepLog => "keep_log",
             Self::RemoveJob => "remove_job",
+            Self::RemoveJobs => "remove_jobs",
+            Self::Sweep => "sweep",
         }
     }
 }

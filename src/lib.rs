@@ -9,7 +9,9 @@ pub mod effects;
 pub mod error;
 pub mod id;
 pub mod lifecycle;
+pub mod retry;
 pub mod spec;
+pub mod trouble;
 
 // The two rooms that touch the world. They never see each other.
 pub mod cluster;
@@ -20,6 +22,7 @@ pub mod api;
 pub mod lease;
 pub mod reconcile;
 pub mod scheduler;
+pub mod sweep;
 
 // What a replica is put together from, and with.
 pub mod commands;

@@ -1,14 +1,17 @@
 //! The lifecycle of a job: its states, and the edges between them.
 //!
 //! ```text
-//!  scheduled ──▶ pending ──▶ claimed ──▶ created ──▶ running ──▶ succeeded
-//!      │            │ ▲        │ │ │        │ │         │ │  ╲──▶ failed
-//!      │            │ ╰────────╯ │ │        │ │         │ ▼
+//!      ╭────────────────────────────── tried again, or put aside ───────────────────────────────╮
+//!      ▼                                                                                        │
+//!  scheduled ──▶ pending ──▶ claimed ──▶ created ──▶ running ──▶ succeeded                       │
+//!      │            │ ▲        │ │ │        │ │         │ │  ╲──▶ failed    claimed, created,    │
+//!      │            │ ╰────────╯ │ │        │ │         │ ▼                 running, stopping ───╯
 //!      │            │            │ │        │ ╰──▶ stopping ──▶ succeeded | failed | cancelled
 //!      ╰────────────┴────────────╯ ╰────────╯
-//!         ▼ cancelled                  ▼ succeeded | failed
+//!         ▼ cancelled | failed         ▼ succeeded | failed
 //! ```
 //!
+//! A job whose attempt ended badly, and that is to be tried again, is scheduled for the next one: see `retry.rs`.
 //! `claimed` and `created` are both called `starting` outside: a slot is held, and nothing runs yet. They are two types
 //! because they own different data. While a job is claimed, one replica answers for creating its Kubernetes Job, and
 //! survivors take it over when that replica dies; once it is created, its uid is known and every replica watches it.
@@ -33,13 +36,40 @@
 //! ```
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{KubeUid, Nonce, ReplicaId};
 
-/// Waiting for its time.
+/// Declares an enum of words: each variant with its name outside.
+macro_rules! words {
+    ($(#[$meta:meta])* $kind:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $kind {
+            $($(#[$doc])* #[serde(rename = $name)] $variant,)+
+        }
+
+        impl $kind {
+            pub const ALL: [$kind; [$($name),+].len()] = [$(Self::$variant),+];
+
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|it| it.name() == name)
+            }
+        }
+    };
+}
+
+/// Waiting for its time: so many seconds from now, by the database's clock.
 #[derive(Debug, Clone)]
 pub struct Scheduled {
-    pub run_at: Timestamp,
+    pub in_secs: f64,
+    pub wait: Wait,
 }
 
 /// Waiting for a slot.
@@ -111,103 +141,145 @@ impl Ending {
 pub struct Facts {
     pub node: Option<String>,
     pub pod: Option<String>,
+    pub container: Option<String>,
     pub exit_code: Option<i32>,
+    /// What the container, or the kubelet for it, said when it ended; at most 4 KiB by Kubernetes' own limit.
+    pub termination_message: Option<String>,
     /// By the node's clock.
     pub started_at: Option<Timestamp>,
 }
 
-/// The stable, machine-readable reason of an ending. Documented in `docs/lifecycle.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// Every pod ended with exit code 0.
-    Completed,
-    /// A container ended with another exit code, as often as the manifest allows.
-    JobFailed,
-    /// It ran for longer than its `timeout`.
-    DeadlineExceeded,
-    /// Someone asked for it to be stopped.
-    Cancelled,
-    /// Kubernetes refused the manifest for good.
-    ManifestRejected,
-    /// Another Kubernetes Job has the name that this attempt's must have.
-    NameConflict,
-    /// Its Kubernetes Job was deleted by someone else.
-    Lost,
+/// How an attempt ended, as it is kept with the attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptEnd {
+    pub ending: Ending,
+    /// Whether it counts against `max_attempts`, as a failure; none when it is no failure at all.
+    pub counts: Option<bool>,
+    /// Whether the end of its log is to be kept; none: it was not asked for, or it has been kept.
+    pub log: Option<Log>,
+}
+
+words! {
+    /// What is still to be done about the end of an attempt's log.
+    Log {
+        /// It is to be kept before the Kubernetes Job goes.
+        Wanted = "wanted",
+        /// There is nothing left to keep it from.
+        Missing = "missing",
+    }
+}
+
+words! {
+    /// The stable, machine-readable reason of an ending. Documented in `docs/lifecycle.md`.
+    Reason {
+        /// Every pod ended with exit code 0.
+        Completed = "completed",
+        /// A container ended with another exit code, as often as the manifest allows.
+        JobFailed = "job_failed",
+        /// A container used more memory than its limit.
+        OomKilled = "oom_killed",
+        /// The node was short of something and put the pod out.
+        Evicted = "evicted",
+        /// A pod of higher priority took its place.
+        Preempted = "preempted",
+        /// Its node was lost.
+        NodeLost = "node_lost",
+        /// Someone, or a drain of the node, deleted its pod.
+        PodDeleted = "pod_deleted",
+        /// An image could not be had.
+        ImagePull = "image_pull",
+        /// A container cannot be made, or cannot begin, as it is described.
+        ConfigError = "config_error",
+        /// No node took its pod in time.
+        Unschedulable = "unschedulable",
+        /// No container of it ran in time.
+        StartTimeout = "start_timeout",
+        /// It ran for longer than its `timeout`.
+        DeadlineExceeded = "deadline_exceeded",
+        /// It waited for longer than its `queue_timeout`.
+        QueueTimeout = "queue_timeout",
+        /// Its pods were over a quota, and it was stopped to wait for a better moment: never the end of a job.
+        Quota = "quota",
+        /// Someone asked for it to be stopped.
+        Cancelled = "cancelled",
+        /// Kubernetes refused the manifest for good.
+        ManifestRejected = "manifest_rejected",
+        /// Another Kubernetes Job has the name that this attempt's must have.
+        NameConflict = "name_conflict",
+        /// Its Kubernetes Job was deleted by someone else.
+        Lost = "lost",
+    }
 }
 
 impl Reason {
-    pub const ALL: [Reason; 7] = [
-        Self::Completed,
-        Self::JobFailed,
-        Self::DeadlineExceeded,
-        Self::Cancelled,
-        Self::ManifestRejected,
-        Self::NameConflict,
-        Self::Lost,
-    ];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::JobFailed => "job_failed",
-            Self::DeadlineExceeded => "deadline_exceeded",
-            Self::Cancelled => "cancelled",
-            Self::ManifestRejected => "manifest_rejected",
-            Self::NameConflict => "name_conflict",
-            Self::Lost => "lost",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
+    /// Whether the cluster ended it, and the job has no part in that.
+    pub const fn is_interruption(self) -> bool {
+        matches!(self, Self::Evicted | Self::Preempted | Self::NodeLost | Self::PodDeleted)
     }
 }
 
-/// The words that the API's `state` and the column `longshore.jobs.state` use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StateName {
-    Scheduled,
-    Pending,
-    Starting,
-    Running,
-    Stopping,
-    Succeeded,
-    Failed,
-    Cancelled,
+words! {
+    /// What a job waits for, where there is more to say than its state says. Documented in `docs/lifecycle.md`.
+    WaitCode {
+        /// The pause after an attempt that failed.
+        Backoff = "backoff",
+        /// A quota of its namespace is used up.
+        Quota = "quota",
+        /// Longshore may not create Jobs in its namespace, or there is no such namespace.
+        NotPermitted = "not_permitted",
+        /// Kubernetes does not answer a create well.
+        ApiTrouble = "api_trouble",
+        /// An image cannot be had so far.
+        ImagePull = "image_pull",
+        /// A container cannot be made so far.
+        ConfigError = "config_error",
+        /// A volume cannot be mounted so far.
+        VolumeMount = "volume_mount",
+        /// No node takes its pod so far.
+        Unschedulable = "unschedulable",
+        /// Kubernetes makes no pod for it so far.
+        NoPod = "no_pod",
+        /// Its Kubernetes Job is suspended, by its manifest or by someone else.
+        Suspended = "suspended",
+    }
+}
+
+/// What a job waits for, for programs and for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    pub code: WaitCode,
+    pub message: String,
+}
+
+impl Wait {
+    pub fn new(code: WaitCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+words! {
+    /// The words that the API's `state` and the column `longshore.jobs.state` use.
+    StateName {
+        Scheduled = "scheduled",
+        Pending = "pending",
+        Starting = "starting",
+        Running = "running",
+        Stopping = "stopping",
+        Succeeded = "succeeded",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
 }
 
 impl StateName {
-    pub const ALL: [StateName; 8] = [
-        Self::Scheduled,
-        Self::Pending,
-        Self::Starting,
-        Self::Running,
-        Self::Stopping,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Cancelled,
-    ];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Scheduled => "scheduled",
-            Self::Pending => "pending",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|it| it.name() == name)
-    }
-
     /// Whether a job in this state has ended.
     pub const fn is_finished(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+
+    /// Whether a job in this state holds a slot.
+    pub const fn holds_slot(self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Stopping)
     }
 }
 
@@ -224,6 +296,8 @@ pub struct Columns<'a> {
     pub nonce: Option<Nonce>,
     pub uid: Option<&'a KubeUid>,
     pub ending: Option<&'a Ending>,
+    pub due_in_secs: Option<f64>,
+    pub wait: Option<&'a Wait>,
 }
 
 /// An edge of the lifecycle, from `Self` to `To`.
@@ -251,12 +325,12 @@ macro_rules! edges {
 }
 
 edges! {
-    Scheduled => Pending | Cancelled;
-    Pending => Claimed | Cancelled;
-    Claimed => Claimed | Pending | Created | Failed | Cancelled;
-    Created => Running | Stopping | Succeeded | Failed;
-    Running => Stopping | Succeeded | Failed;
-    Stopping => Succeeded | Failed | Cancelled;
+    Scheduled => Pending | Failed | Cancelled;
+    Pending => Claimed | Failed | Cancelled;
+    Claimed => Claimed | Pending | Scheduled | Created | Failed | Cancelled;
+    Created => Running | Stopping | Scheduled | Succeeded | Failed;
+    Running => Stopping | Scheduled | Succeeded | Failed;
+    Stopping => Scheduled | Succeeded | Failed | Cancelled;
 }
 
 macro_rules! states {
@@ -272,7 +346,7 @@ macro_rules! states {
 }
 
 states! {
-    Scheduled = Scheduled, |_it| Columns::default();
+    Scheduled = Scheduled, |it| Columns { due_in_secs: Some(it.in_secs), wait: Some(&it.wait), ..Columns::default() };
     Pending = Pending, |_it| Columns::default();
     Claimed = Starting, |it| Columns { replica: Some(it.replica), nonce: Some(it.nonce), ..Columns::default() };
     Created = Starting, |it| Columns { nonce: Some(it.nonce), uid: Some(&it.uid), ..Columns::default() };

@@ -1,7 +1,7 @@
 //! The composition root: one replica, put together from its parts, started and stopped.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -18,14 +18,22 @@ use crate::{
     error::chain,
     id::ReplicaId,
     lease::Lease,
-    reconcile::{self, Peers, Reconciler},
+    reconcile::{
+        self, Peers, Reconciler,
+        clean::{Cleaner, Tasks},
+        decide::Rules,
+    },
     scheduler::{self, Creating, Scheduler},
-    store::{self, Db, limits, migrate, replicas, signals::Signals},
+    store::{self, Db, history, limits, migrate, replicas, signals::Signals},
+    sweep,
+    trouble::Table,
 };
 
-/// Connections of the loops alone, which requests can never take away from them: two for the scheduler and its creates,
-/// one each for the reconciler, the heartbeat, NOTIFY and LISTEN, and two to spare.
-const LOOP_CONNECTIONS: u32 = 8;
+/// Connections of the loops alone, which requests can never take away from them: four for the scheduler and its creates,
+/// as many for the reconciler, and one each for NOTIFY, LISTEN, the cleaner and the sweep.
+const LOOP_CONNECTIONS: u32 = 12;
+/// The heartbeat has a connection that nobody else can use up.
+const HEART_CONNECTIONS: u32 = 1;
 /// How soon to try again to reach a database that is away when a replica starts.
 const START_RETRY: Duration = Duration::from_secs(1);
 /// How long a loop that panicked rests before it is started again.
@@ -67,13 +75,15 @@ impl Replica {
                 image: config.default_image.clone(),
                 image_pull_policy: config.image_pull_policy.name().to_owned(),
             }),
+            heart_db: Arc::new(Db::new(database_url, HEART_CONNECTIONS)?),
             requests_db: Arc::new(Db::new(database_url, config.database_connections)?),
+            tasks: Arc::default(),
             db,
             creating: Arc::default(),
             config: config.clone(),
         };
         let hostname = nix::unistd::gethostname().ok().and_then(|it| it.into_string().ok()).unwrap_or_default();
-        parts.lease.beat(&parts.db, id, &hostname).await.context("cannot register this replica")?;
+        parts.lease.beat(&parts.heart_db, id, &hostname).await.context("cannot register this replica")?;
         tracing::info!(replica = %id, %address, instance = &*parts.instance, "ready");
         let done = tokio::spawn(parts.run(listener, hostname, stop.clone()));
         Ok(Self { id, address, stop, done })
@@ -101,6 +111,8 @@ async fn prepare(db: &Db, config: &config::Replica, stop: &CancellationToken) ->
         let prepared = async {
             migrate::run(db).await?;
             let mut conn = db.conn().await?;
+            // Before the first row is written: what is written without a partition of its own ages out more slowly.
+            history::sweep(&mut conn, config.retention).await?;
             if let Some(cap) = config.max_concurrency {
                 limits::set_cap_from_flag(&mut conn, cap).await?;
             }
@@ -129,7 +141,9 @@ struct Parts {
     id: ReplicaId,
     instance: Arc<str>,
     db: Arc<Db>,
+    heart_db: Arc<Db>,
     requests_db: Arc<Db>,
+    tasks: Arc<Tasks>,
     cluster: Arc<Cluster>,
     view: Arc<View>,
     signals: Arc<Signals>,
@@ -155,7 +169,7 @@ impl Parts {
             "heartbeat",
             Box::new(move |it: &Parts| {
                 let (lease, db, id, name, stop) =
-                    (it.lease.clone(), it.db.clone(), it.id, hostname.clone(), heart.clone());
+                    (it.lease.clone(), it.heart_db.clone(), it.id, hostname.clone(), heart.clone());
                 Box::pin(async move { lease.keep(&db, id, &name, stop).await })
             }),
             until_drained.clone(),
@@ -164,6 +178,14 @@ impl Parts {
         spawn("scheduler", Box::new(move |it| Box::pin(it.scheduler().run(token.clone()))), &stop);
         let token = stop.clone();
         spawn("reconciler", Box::new(move |it| Box::pin(it.reconciler().run(token.clone()))), &stop);
+        let token = stop.clone();
+        spawn("cleaner", Box::new(move |it| Box::pin(it.cleaner().run(token.clone()))), &stop);
+        let token = stop.clone();
+        let sweep = move |it: &Parts| -> Work {
+            let (db, retention, stop) = (it.db.clone(), it.config.retention, token.clone());
+            Box::pin(async move { sweep::run(&db, retention, stop).await })
+        };
+        spawn("sweep", Box::new(sweep), &stop);
         let token = stop.clone();
         let watch = move |it: &Parts| -> Work {
             let (view, cluster, instance, stop) =
@@ -208,6 +230,7 @@ impl Parts {
             replica: self.id,
             db: self.requests_db.clone(),
             cluster: self.cluster.clone(),
+            view: self.view.clone(),
             signals: self.signals.clone(),
             defaults: self.defaults.clone(),
             stop: stop.clone(),
@@ -229,6 +252,7 @@ impl Parts {
             Err(err) => tracing::warn!(error = chain(&err), "stopped without saying goodbye; the lease will run out"),
         }
         self.requests_db.close().await;
+        self.heart_db.close().await;
         self.db.close().await;
     }
 
@@ -252,20 +276,40 @@ impl Parts {
     }
 
     fn reconciler(&self) -> Reconciler {
+        // A create that is late by less than a lease still meets its own earlier self.
+        let keep_at_least = self.config.lease;
+        let start_timeout = self.config.start_timeout;
         Reconciler {
             replica: self.id,
             db: self.db.clone(),
             cluster: self.cluster.clone(),
             view: self.view.clone(),
             signals: self.signals.clone(),
+            tasks: self.tasks.clone(),
             config: reconcile::Config {
                 period: self.config.reconcile_period,
-                // A create that is late by less than a lease still meets its own earlier self.
-                keep_finished: self.config.keep_finished.max(self.config.lease),
+                keep_finished: self.config.keep_finished.max(keep_at_least),
+                keep_at_least,
+                rules: Rules {
+                    start_timeout_secs: (!start_timeout.is_zero()).then(|| start_timeout.as_secs_f64()),
+                    troubles: Table::default().with(&self.config.start_grace),
+                    logs: self.config.keep_logs,
+                },
             },
-            again: HashSet::new(),
+            again: HashMap::new(),
             reported: HashSet::new(),
             peers: Peers::new(self.id, Vec::new()),
+        }
+    }
+
+    fn cleaner(&self) -> Cleaner {
+        Cleaner {
+            instance: self.instance.clone(),
+            db: self.db.clone(),
+            cluster: self.cluster.clone(),
+            view: self.view.clone(),
+            signals: self.signals.clone(),
+            tasks: self.tasks.clone(),
         }
     }
 }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::retry::Policy;
+
 /// The longest job name, in characters. Longer ones are of no use in a table, and end up in a Kubernetes name of 63.
 pub const NAME_CHARS: usize = 200;
 /// The longest namespace, queue or label value, in characters: Kubernetes' own limit for a DNS label.
@@ -45,6 +47,7 @@ pub struct Submission {
     pub namespace: String,
     pub start: Start,
     pub idempotency_key: Option<String>,
+    pub policy: Policy,
     pub spec: Spec,
 }
 
@@ -83,9 +86,6 @@ pub struct Spec {
     pub labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// How long it may run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout_secs: Option<i64>,
     /// A whole batch/v1 Job instead of the fields above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Value>,
@@ -107,8 +107,8 @@ impl Submission {
             Start::At(at) => at.to_string(),
             Start::In(secs) => format!("+{secs}"),
         };
-        let whole = serde_json::json!([self.name, self.priority, self.queue, self.namespace, start, self.spec.hash()])
-            .to_string();
+        let fields = serde_json::json!([self.name, self.priority, self.queue, self.namespace, start, self.spec.hash()]);
+        let whole = format!("{fields}{}", serde_json::to_value(&self.policy).unwrap_or_default());
         hex_sha256(&whole)
     }
 
@@ -126,8 +126,14 @@ impl Submission {
         if let Some(key) = &self.idempotency_key {
             check("/idempotency_key", check_idempotency_key(key));
         }
+        self.policy.check_into(&mut faults);
         self.spec.check_into(&mut faults);
         faults
+    }
+
+    /// The policy as it is stored: nothing, where nothing but the defaults was said.
+    pub fn stored_policy(&self) -> Option<Value> {
+        (self.policy != Policy::default()).then(|| serde_json::to_value(&self.policy).unwrap_or_default())
     }
 }
 
@@ -162,9 +168,6 @@ impl Spec {
             .is_some_and(|it| it.is_empty() || it.chars().any(|c| c.is_whitespace() || c.is_control()))
         {
             faults.push(Fault::new("/image", "must be an image reference such as busybox:latest, without spaces"));
-        }
-        if self.timeout_secs.is_some_and(|it| it < 1) {
-            faults.push(Fault::new("/timeout", "must be at least one second, such as 90s, 15m or 1h30m"));
         }
         if self.manifest.is_some() {
             for (pointer, given) in [
@@ -309,6 +312,7 @@ mod tests {
             namespace: "default".into(),
             start: Start::Now,
             idempotency_key: None,
+            policy: Policy::default(),
             spec: Spec::default(),
         }
     }

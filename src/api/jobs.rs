@@ -20,13 +20,14 @@ use crate::{
         intents::{self, Cancel},
         lists::{self, Filter},
         signals::Signal,
+        why,
     },
 };
 
 use super::{
     Api, Problem,
-    submit::position_text,
-    wire::{AttemptView, Brief, EventView, JobView, Page, duration},
+    view::{AttemptView, Brief, EventView, JobView, Page, Slot, Why, position_text},
+    wire::duration,
 };
 
 /// Jobs on a page unless the request says otherwise.
@@ -70,13 +71,13 @@ pub async fn pending(
 pub async fn running(
     State(api): State<Arc<Api>>,
     query: Result<Query<BriefQuery>, QueryRejection>,
-) -> Result<Json<Vec<Brief>>, Problem> {
+) -> Result<Json<Vec<Slot>>, Problem> {
     let query = given(query)?;
     if query.cursor.is_some() {
         return Err(wrong("cursor", "is not taken here: all that hold a slot come at once"));
     }
     let rows = lists::holding(&mut *api.db.conn().await?, limit(query.limit, MOST_BRIEF, MOST_BRIEF)?).await?;
-    Ok(Json(rows.into_iter().map(Brief::from).collect()))
+    Ok(Json(rows.into_iter().map(Slot::from).collect()))
 }
 
 #[derive(Deserialize)]
@@ -204,21 +205,22 @@ pub async fn cancel(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Resu
 
 async fn whole(conn: &mut Conn, id: JobId) -> Result<JobView, Problem> {
     let row = lists::get(conn, id).await?.ok_or_else(|| Problem::no_such_job(&id.to_string()))?;
-    let (spec, priority, seq, waits) = (row.spec.clone(), row.priority, row.seq, row.state == "pending");
+    let (spec, policy) = (row.spec.clone(), row.policy.clone());
     let mut view = JobView::from(row);
-    if waits {
-        view.queue_position = Some(position_text(lists::position(conn, priority, seq).await?));
-    }
+    let why = why::why(conn, id).await?;
+    view.queue_position = why.as_ref().and_then(|it| it.queue_position).map(position_text);
+    view.why = why.map(Why::from);
+    view.policy = policy;
     view.attempts = Some(lists::attempts(conn, id).await?.into_iter().map(AttemptView::from).collect());
     view.spec = Some(spec);
     Ok(view)
 }
 
-fn parse(id: &str) -> Result<JobId, Problem> {
+pub(super) fn parse(id: &str) -> Result<JobId, Problem> {
     id.parse().map_err(|_| Problem::no_such_job(id))
 }
 
-fn given<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+pub(super) fn given<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     query.map(|it| it.0).map_err(|err| Problem::invalid_fields(vec![Fault::new("", err.body_text())]))
 }
 
@@ -234,6 +236,6 @@ fn pending_cursor(cursor: &str) -> Result<(i32, i64), Problem> {
     parsed.ok_or_else(|| wrong("cursor", "must be what the header Link of the last page had"))
 }
 
-fn wrong(parameter: &str, detail: impl Into<String>) -> Problem {
+pub(super) fn wrong(parameter: &str, detail: impl Into<String>) -> Problem {
     Problem::invalid_fields(vec![Fault::new(format!("/{parameter}"), detail)])
 }

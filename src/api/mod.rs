@@ -2,8 +2,11 @@
 
 mod health;
 mod jobs;
+mod logs;
+mod policy;
 mod problem;
 mod submit;
+mod view;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -19,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
 
 use crate::{
-    cluster::{Cluster, manifest::Defaults},
+    cluster::{Cluster, manifest::Defaults, view::View},
     id::ReplicaId,
     store::{Db, signals::Signals},
 };
@@ -38,6 +41,7 @@ pub struct Api {
     pub replica: ReplicaId,
     pub db: Arc<Db>,
     pub cluster: Arc<Cluster>,
+    pub view: Arc<View>,
     pub signals: Arc<Signals>,
     pub defaults: Arc<Defaults>,
     /// Set when this process is stopping: long polls end, and readiness says so.
@@ -52,6 +56,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/jobs/running", get(jobs::running))
         .route("/jobs/{id}", get(jobs::get).delete(jobs::cancel))
         .route("/jobs/{id}/events", get(jobs::events))
+        .route("/jobs/{id}/logs", get(logs::logs))
         .route("/jobs/{id}/wait", get(jobs::wait))
         .route("/health", get(health::health))
         .route("/livez", get(health::live))

@@ -62,6 +62,15 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "no_such_job", "No such job", detail)
     }
 
+    pub fn no_log(why: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no_log", "No log", format!("there is no log of it: {why}"))
+    }
+
+    pub fn cluster_unavailable() -> Self {
+        let detail = "the Kubernetes API server does not answer as it should; ask again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "cluster_unavailable", "Cluster unavailable", detail)
+    }
+
     pub fn no_such_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, "no_such_path", "No such path", "there is nothing at this path")
     }

@@ -18,13 +18,14 @@ use crate::{
     store::{
         lists,
         signals::Signal,
-        submit::{self, POSITION_LIMIT, QUEUES, Submitted},
+        submit::{self, QUEUES, Submitted},
     },
 };
 
 use super::{
     Api, BODY_BYTES, Problem,
-    wire::{SubmitAnswer, SubmitRequest},
+    view::{SubmitAnswer, position_text},
+    wire::SubmitRequest,
 };
 
 const STATUS: &str = "Job submitted successfully";
@@ -82,11 +83,6 @@ pub async fn submit(
     Ok(response)
 }
 
-/// A position as it is told: beyond the limit nobody counted.
-pub fn position_text(position: i64) -> String {
-    if position < POSITION_LIMIT { position.to_string() } else { format!("{POSITION_LIMIT}+") }
-}
-
 /// What could never be created is refused now and not after it has waited.
 fn check_against_cluster(api: &Api, submission: &Submission) -> Result<(), Problem> {
     if !api.cluster.covers(&submission.namespace) {
@@ -105,7 +101,7 @@ fn check_against_cluster(api: &Api, submission: &Submission) -> Result<(), Probl
         queue: &submission.queue,
         job_name: &submission.name,
     };
-    manifest::build(&submission.spec, &nobody, &api.defaults).map(|_| ()).map_err(Problem::invalid_fields)
+    manifest::build(&submission.spec, &submission.policy, &nobody, &api.defaults).map(|_| ()).map_err(Problem::invalid_fields)
 }
 
 /// Reads a JSON body, whatever its content type says: 400 when it is not JSON, 422 with the field when it does not fit.

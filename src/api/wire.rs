@@ -1,16 +1,17 @@
-//! Requests and answers as they are on the wire.
+//! Requests as they are on the wire.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
 use crate::{
-    id::JobId,
+    retry::{Backoff, Policy, Retry},
     spec::{Fault, Spec, Start, Submission},
-    store::lists::{AttemptRow, EventRow, JobRow, Listed},
 };
+
+use super::policy::{self, RetryRequest};
 
 /// The furthest that a job may be scheduled ahead: ten years. Beyond it is a slip of the pen.
 const FURTHEST: SignedDuration = SignedDuration::from_hours(10 * 366 * 24);
@@ -38,6 +39,14 @@ pub struct SubmitRequest {
     annotations: Option<BTreeMap<String, String>>,
     #[serde(default, deserialize_with = "duration")]
     timeout: Option<SignedDuration>,
+    #[serde(default, deserialize_with = "duration")]
+    start_timeout: Option<SignedDuration>,
+    #[serde(default, deserialize_with = "duration")]
+    queue_timeout: Option<SignedDuration>,
+    max_attempts: Option<i32>,
+    #[serde(default, deserialize_with = "policy::backoff")]
+    backoff: Option<Backoff>,
+    retry: Option<RetryRequest>,
     run_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "duration")]
     delay: Option<SignedDuration>,
@@ -101,6 +110,14 @@ impl SubmitRequest {
             namespace: self.namespace.as_deref().or(of_manifest).unwrap_or(default_namespace).to_owned(),
             start,
             idempotency_key: self.idempotency_key.or(key_header),
+            policy: Policy {
+                max_attempts: self.max_attempts.unwrap_or(1),
+                backoff: self.backoff,
+                retry: self.retry.map(Retry::from),
+                timeout_secs: self.timeout.map(|it| it.as_secs_f64()),
+                start_timeout_secs: self.start_timeout.map(|it| it.as_secs_f64()),
+                queue_timeout_secs: self.queue_timeout.map(|it| it.as_secs_f64()),
+            },
             spec: Spec {
                 image: self.image,
                 command,
@@ -113,7 +130,6 @@ impl SubmitRequest {
                 service_account: self.service_account,
                 labels: self.labels.unwrap_or_default(),
                 annotations: self.annotations.unwrap_or_default(),
-                timeout_secs: self.timeout.map(|it| it.as_secs() + i64::from(it.subsec_nanos() > 0)),
                 manifest: self.manifest.filter(|it| !it.is_null()),
             },
         };
@@ -146,168 +162,4 @@ pub fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SignedDurat
         true => Err(de::Error::custom(format!("{text:?} is negative"))),
         false => Ok(Some(parsed)),
     }
-}
-
-/// The answer to a submission.
-#[derive(Debug, Serialize)]
-pub struct SubmitAnswer {
-    pub job_id: String,
-    pub name: String,
-    pub queue_position: String,
-    pub status: &'static str,
-}
-
-/// A job in the lists of what waits and what holds a slot.
-#[derive(Debug, Serialize)]
-pub struct Brief {
-    name: String,
-    job_id: JobId,
-    priority: i32,
-    queue: String,
-    namespace: String,
-    state: String,
-    created_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    claimed_at: Option<Timestamp>,
-}
-
-impl From<Listed> for Brief {
-    fn from(it: Listed) -> Self {
-        Self {
-            name: it.name,
-            job_id: it.id,
-            priority: it.priority,
-            queue: it.queue,
-            namespace: it.namespace,
-            state: it.state,
-            created_at: it.created_at,
-            claimed_at: it.claimed_at,
-        }
-    }
-}
-
-/// A job.
-#[derive(Debug, Serialize)]
-pub struct JobView {
-    job_id: JobId,
-    name: String,
-    queue: String,
-    namespace: String,
-    priority: i32,
-    state: String,
-    reason: Option<String>,
-    message: Option<String>,
-    labels: Value,
-    attempt: i32,
-    created_at: Timestamp,
-    run_at: Option<Timestamp>,
-    claimed_at: Option<Timestamp>,
-    started_at: Option<Timestamp>,
-    finished_at: Option<Timestamp>,
-    cancel_requested_at: Option<Timestamp>,
-    /// How many jobs would start before it, while it is pending.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue_position: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub attempts: Option<Vec<AttemptView>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub spec: Option<Value>,
-}
-
-impl From<JobRow> for JobView {
-    fn from(it: JobRow) -> Self {
-        Self {
-            job_id: JobId(it.id),
-            name: it.name,
-            queue: it.queue,
-            namespace: it.namespace,
-            priority: it.priority,
-            state: it.state,
-            reason: it.reason,
-            message: it.message,
-            labels: it.spec.get("labels").cloned().unwrap_or_else(|| Value::Object(Default::default())),
-            attempt: it.attempt,
-            created_at: it.created_at.to_jiff(),
-            run_at: it.run_at.map(|it| it.to_jiff()),
-            claimed_at: it.claimed_at.map(|it| it.to_jiff()),
-            started_at: it.started_at.map(|it| it.to_jiff()),
-            finished_at: it.finished_at.map(|it| it.to_jiff()),
-            cancel_requested_at: it.cancel_requested_at.map(|it| it.to_jiff()),
-            queue_position: None,
-            attempts: None,
-            spec: None,
-        }
-    }
-}
-
-/// One attempt of a job.
-#[derive(Debug, Serialize)]
-pub struct AttemptView {
-    attempt: i32,
-    kube_name: Option<String>,
-    kube_uid: Option<String>,
-    node: Option<String>,
-    pod: Option<String>,
-    exit_code: Option<i32>,
-    reason: Option<String>,
-    message: Option<String>,
-    claimed_at: Timestamp,
-    created_at: Option<Timestamp>,
-    started_at: Option<Timestamp>,
-    finished_at: Option<Timestamp>,
-}
-
-impl From<AttemptRow> for AttemptView {
-    fn from(it: AttemptRow) -> Self {
-        Self {
-            attempt: it.attempt,
-            kube_name: it.kube_name,
-            kube_uid: it.kube_uid,
-            node: it.node,
-            pod: it.pod,
-            exit_code: it.exit_code,
-            reason: it.reason,
-            message: it.message,
-            claimed_at: it.claimed_at.to_jiff(),
-            created_at: it.created_at.map(|it| it.to_jiff()),
-            started_at: it.started_at.map(|it| it.to_jiff()),
-            finished_at: it.finished_at.map(|it| it.to_jiff()),
-        }
-    }
-}
-
-/// One line of a job's history.
-#[derive(Debug, Serialize)]
-pub struct EventView {
-    id: i64,
-    at: Timestamp,
-    attempt: i32,
-    from: Option<String>,
-    to: String,
-    reason: Option<String>,
-    message: Option<String>,
-    replica: Option<String>,
-}
-
-impl From<EventRow> for EventView {
-    fn from(it: EventRow) -> Self {
-        Self {
-            id: it.id,
-            at: it.at.to_jiff(),
-            attempt: it.attempt,
-            from: it.from_state,
-            to: it.to_state,
-            reason: it.reason,
-            message: it.message,
-            replica: it.replica.map(|it| it.to_string()),
-        }
-    }
-}
-
-/// A page of a list.
-#[derive(Debug, Serialize)]
-pub struct Page<T> {
-    pub items: Vec<T>,
-    /// What to give as `cursor` for the next page; null on the last one.
-    pub next: Option<String>,
 }

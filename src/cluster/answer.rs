@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kube::core::Status;
 
-use crate::effects::LostAnswer;
+use crate::{effects::LostAnswer, lifecycle::WaitCode};
 
 /// Why a Job was not created, or is not known to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub enum CreateFailure {
     Refused { message: String },
     /// It may go well later.
     NotNow {
+        code: WaitCode,
         message: String,
         retry_after: Option<Duration>,
         /// Whether the Job may have been made all the same.
@@ -42,7 +43,8 @@ impl CreateFailure {
 
 impl From<Failure> for CreateFailure {
     fn from(failure: Failure) -> Self {
-        Self::NotNow { message: failure.message, retry_after: failure.retry_after, may_exist: true }
+        let Failure { message, retry_after } = failure;
+        Self::NotNow { code: WaitCode::ApiTrouble, message, retry_after, may_exist: true }
     }
 }
 
@@ -77,19 +79,23 @@ pub fn of_create(err: kube::Error) -> CreateFailure {
     let kube::Error::Api(status) = &err else {
         let may_exist = !never_left(&err);
         let Failure { message, retry_after } = of_request(err);
-        return CreateFailure::NotNow { message, retry_after, may_exist };
+        return CreateFailure::NotNow { code: WaitCode::ApiTrouble, message, retry_after, may_exist };
     };
     let message = text(status);
-    let later =
-        |may_exist| CreateFailure::NotNow { message: message.clone(), retry_after: retry_after(status), may_exist };
+    let retry_after = retry_after(status);
+    let later = |code, may_exist| CreateFailure::NotNow { code, message: message.clone(), retry_after, may_exist };
     match status.code {
         409 if status.reason == "AlreadyExists" => CreateFailure::Exists,
         400 | 413 | 422 => CreateFailure::Refused { message },
-        403 if is_not_the_manifests_fault(&message) => later(false),
+        403 if is_over_quota(&message) => later(WaitCode::Quota, false),
+        403 if is_not_permitted(&message) => later(WaitCode::NotPermitted, false),
+        403 if is_not_ready(&message) => later(WaitCode::ApiTrouble, false),
         403 => CreateFailure::Refused { message },
-        401 | 404 | 409 | 429 => later(false),
+        401 | 404 => later(WaitCode::NotPermitted, false),
+        409 if message.contains("resourcequotas") => later(WaitCode::Quota, false),
+        409 | 429 => later(WaitCode::ApiTrouble, false),
         500 if message.contains("request is too large") => CreateFailure::Refused { message },
-        _ => later(true),
+        _ => later(WaitCode::ApiTrouble, true),
     }
 }
 
@@ -107,16 +113,20 @@ pub fn of_request(err: kube::Error) -> Failure {
     }
 }
 
-/// The API server says 403 for a quota, for a missing permission of ours and for a namespace that is going away, and has
-/// no field that tells them from a policy's denial; these are the words it has used since 1.20.
-fn is_not_the_manifests_fault(message: &str) -> bool {
-    message.contains("exceeded quota")
-        || message.contains("is being terminated")
-        || message.contains("cannot create resource")
-        || message.contains("status unknown for quota")
-        // An API server that has just started says so until its admission plug-ins have caught up.
-        || message.contains("not yet ready to handle request")
-        || message.contains("caches not synchronized")
+// The API server says 403 for a quota, for a missing permission of ours and for a namespace that is going away, and has no
+// field that tells them from a policy's denial; these are the words it has used since 1.20.
+
+fn is_over_quota(message: &str) -> bool {
+    message.contains("exceeded quota") || message.contains("status unknown for quota")
+}
+
+fn is_not_permitted(message: &str) -> bool {
+    message.contains("is being terminated") || message.contains("cannot create resource")
+}
+
+/// An API server that has just started says so until its admission plug-ins have caught up.
+fn is_not_ready(message: &str) -> bool {
+    message.contains("not yet ready to handle request") || message.contains("caches not synchronized")
 }
 
 fn text(status: &Status) -> String {
@@ -144,6 +154,20 @@ mod tests {
             CreateFailure::NotNow { may_exist, .. } => Some(*may_exist),
             _ => None,
         }
+    }
+
+    #[test]
+    fn what_a_create_waits_for_is_told_apart() {
+        let code = |code, message| match answered(code, "Forbidden", message) {
+            CreateFailure::NotNow { code, .. } => Some(code),
+            _ => None,
+        };
+        assert_eq!(code(403, "jobs \"a\" is forbidden: exceeded quota: q"), Some(WaitCode::Quota));
+        assert_eq!(code(409, "Operation cannot be fulfilled on resourcequotas \"q\""), Some(WaitCode::Quota));
+        assert_eq!(code(403, "User \"x\" cannot create resource \"jobs\""), Some(WaitCode::NotPermitted));
+        assert_eq!(code(404, "namespaces \"x\" not found"), Some(WaitCode::NotPermitted));
+        assert_eq!(code(429, "slow down"), Some(WaitCode::ApiTrouble));
+        assert_eq!(code(403, "denied by policy"), None);
     }
 
     #[test]

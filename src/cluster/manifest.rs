@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     id::{AttemptNo, JobId, Nonce},
+    retry::Policy,
     spec::{Fault, Spec},
 };
 
@@ -32,6 +33,10 @@ pub const JOB_NAME: &str = "longshore.dev/job-name";
 
 /// When Kubernetes itself removes a finished Job that Longshore never came back for: a day.
 pub const FALLBACK_TTL_SECS: i32 = 24 * 3600;
+
+/// How long the start of a job with a `timeout` and without a `start_timeout` is expected to take, in seconds: see
+/// [`build`].
+const START_ALLOWANCE_SECS: f64 = 60.0;
 
 /// What a Job gets where its submitter said nothing.
 #[derive(Debug, Clone)]
@@ -56,14 +61,14 @@ pub struct Identity<'a> {
 }
 
 /// The Kubernetes Job of one attempt.
-pub fn build(spec: &Spec, me: &Identity<'_>, defaults: &Defaults) -> Result<Job, Vec<Fault>> {
+pub fn build(spec: &Spec, policy: &Policy, me: &Identity<'_>, defaults: &Defaults) -> Result<Job, Vec<Fault>> {
     let (meta, mut job_spec) = match &spec.manifest {
         Some(manifest) => from_manifest(manifest)?,
         None => (ObjectMeta::default(), from_fields(spec, defaults)?),
     };
     job_spec.backoff_limit.get_or_insert(0);
     job_spec.ttl_seconds_after_finished = Some(job_spec.ttl_seconds_after_finished.unwrap_or(0).max(FALLBACK_TTL_SECS));
-    if let Some(secs) = spec.timeout_secs {
+    if let Some(secs) = second_deadline_secs(policy) {
         job_spec.active_deadline_seconds = Some(job_spec.active_deadline_seconds.map_or(secs, |it| it.min(secs)));
     }
     if let Some(pod) = &mut job_spec.template.spec {
@@ -83,6 +88,14 @@ pub fn build(spec: &Spec, me: &Identity<'_>, defaults: &Defaults) -> Result<Job,
     annotations.insert(SPEC_HASH.into(), me.spec_hash.to_owned());
     annotations.insert(JOB_NAME.into(), me.job_name.to_owned());
     Ok(Job { metadata, spec: Some(job_spec), status: None })
+}
+
+/// The second line of defence behind a job's `timeout`, for when no replica is there to see to it. Kubernetes counts from
+/// the Job's start, and Longshore from when a container runs: so as not to be first, it is longer by what the start may
+/// take.
+fn second_deadline_secs(policy: &Policy) -> Option<i64> {
+    let start_secs = policy.start_timeout_secs.unwrap_or(START_ALLOWANCE_SECS);
+    policy.timeout_secs.map(|it| (it + start_secs).ceil() as i64)
 }
 
 /// Puts the submitter's labels and annotations, and then ours, on an object.
@@ -200,7 +213,8 @@ mod tests {
             job_name: "job1",
         };
         let defaults = Defaults { image: "busybox:latest".into(), image_pull_policy: "IfNotPresent".into() };
-        build(&spec, &me, &defaults)
+        let policy = Policy { timeout_secs: Some(60.0), start_timeout_secs: Some(30.0), ..Policy::default() };
+        build(&spec, &policy, &me, &defaults)
     }
 
     fn pointers(result: Result<Job, Vec<Fault>>) -> Vec<String> {
@@ -211,14 +225,14 @@ mod tests {
     fn fields_become_a_job_that_never_retries_by_itself() {
         let job = build_from(json!({
             "command": ["sleep", "1"], "env": {"A": "1"}, "resources": {"limits": {"cpu": 1, "memory": "64Mi"}},
-            "labels": {"team": "a"}, "timeout_secs": 60,
+            "labels": {"team": "a"},
         }))
         .unwrap();
         let job = serde_json::to_value(job).unwrap();
         let pod = &job["spec"]["template"]["spec"];
         assert_eq!(pod["restartPolicy"], "Never");
         assert_eq!(job["spec"]["backoffLimit"], 0);
-        assert_eq!(job["spec"]["activeDeadlineSeconds"], 60);
+        assert_eq!(job["spec"]["activeDeadlineSeconds"], 90, "Longshore's own deadline is first");
         assert_eq!(pod["containers"][0]["image"], "busybox:latest");
         assert_eq!(pod["containers"][0]["resources"]["limits"], json!({"cpu": "1", "memory": "64Mi"}));
         assert_eq!(job["spec"]["template"]["metadata"]["labels"][INSTANCE], "longshore-test");

@@ -3,32 +3,46 @@
 
 pub mod answer;
 pub mod connect;
+pub mod logs;
 pub mod manifest;
+mod pace;
+pub mod pod;
 pub mod seen;
 pub mod strict;
 pub mod view;
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 pub use k8s_openapi::api::batch::v1::Job as KubeJob;
+use k8s_openapi::api::core::v1::Event;
 pub use kube::Client;
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams, Preconditions, PropagationPolicy},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams, Preconditions, PropagationPolicy},
 };
+use serde_json::Value;
 
 use crate::{
     effects::{self, Effect},
     id::{AttemptNo, JobId, KubeUid},
+    lifecycle::WaitCode,
+    trouble::Table,
 };
 
 use answer::{CreateFailure, Failure};
 use manifest::Identity;
+use pace::{Heard, Pace};
+use pod::Trouble;
 use seen::SeenJob;
 
 /// How long a request to Kubernetes may take, unless its caller is in more of a hurry.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most events that are read about one object: Kubernetes folds repetitions into one.
+const EVENTS: u32 = 50;
 
 /// A client for the namespaces that this replica may create Jobs in, which keeps to a request rate.
 pub struct Cluster {
@@ -37,6 +51,7 @@ pub struct Cluster {
     pub namespaces: Vec<String>,
     /// None: as fast as it can.
     limiter: Option<DefaultDirectRateLimiter>,
+    pace: Pace,
     /// Whoever is first in this queue waits for the limiter: by itself it lets waiters through in any order.
     turn: tokio::sync::Mutex<()>,
 }
@@ -64,7 +79,7 @@ impl Cluster {
     /// `requests_per_sec` bounds creates, deletes and reads together; 0 is no bound.
     pub fn new(client: Client, namespaces: Vec<String>, requests_per_sec: u32) -> Self {
         let limiter = NonZeroU32::new(requests_per_sec).map(|rate| RateLimiter::direct(Quota::per_second(rate)));
-        Self { client, namespaces, limiter, turn: tokio::sync::Mutex::default() }
+        Self { client, namespaces, limiter, pace: Pace::new(requests_per_sec), turn: tokio::sync::Mutex::default() }
     }
 
     /// Whether jobs of `namespace` are this replica's to look after.
@@ -75,6 +90,7 @@ impl Cluster {
     /// Creates the Kubernetes Job of one attempt, within `timeout`. A Job of its name that carries its nonce and its
     /// spec's hash is its own earlier self, and as good as created; one that does not is a stranger's.
     pub async fn create(&self, job: &KubeJob, me: &Identity<'_>, timeout: Duration) -> Result<Created, CreateFailure> {
+        let sent_at = Instant::now();
         let sent = effects::at(Effect::CreateJob, async {
             let jobs = self.jobs(me.namespace);
             let params = PostParams::default();
@@ -83,7 +99,9 @@ impl Cluster {
                 Err(_) => Err(CreateFailure::timed_out(timeout)),
             }
         });
-        let failure = match sent.await {
+        let answer = sent.await;
+        self.pace.heard(what_it_says(&answer), sent_at.elapsed());
+        let failure = match answer {
             Ok(made) => return Ok(Created::New(KubeUid(made.uid().unwrap_or_default()))),
             Err(failure) => failure,
         };
@@ -110,7 +128,7 @@ impl Cluster {
     /// The Job of that name as the API server has it now, not as a watch last told it.
     pub async fn find(&self, namespace: &str, name: &str) -> Result<Option<seen::SeenJob>, Failure> {
         self.wait_for_turn().await;
-        let jobs: Api<kube::api::DynamicObject> =
+        let jobs: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &view::job_resource());
         match tokio::time::timeout(REQUEST_TIMEOUT, jobs.get_opt(name)).await {
             Ok(Ok(found)) => Ok(found.as_ref().map(seen::job_of_any)),
@@ -129,12 +147,12 @@ impl Cluster {
         kube_name: &str,
     ) -> Result<bool, Failure> {
         self.wait_for_turn().await;
-        let pods: Api<kube::api::DynamicObject> =
+        let pods: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &view::pod_resource());
         let labels = format!("{}={job},{}={attempt}", manifest::JOB_ID, manifest::ATTEMPT);
         match tokio::time::timeout(REQUEST_TIMEOUT, pods.list(&ListParams::default().labels(&labels))).await {
             Ok(Ok(list)) => {
-                let mut pods = list.items.iter().filter_map(seen::pod_of_any);
+                let mut pods = list.items.iter().filter_map(pod::pod_of_any);
                 Ok(pods.any(|it| it.alive && it.owner_name == kube_name))
             }
             Ok(Err(err)) => Err(answer::of_request(err)),
@@ -148,6 +166,44 @@ impl Cluster {
         let seen = Preconditions { uid: Some(job.uid.0.clone()), resource_version: job.resource_version.clone() };
         let deleted = self.delete(&job.namespace, &job.name, seen, PropagationPolicy::Foreground);
         effects::at(Effect::DeleteJob, deleted).await
+    }
+
+    /// The last trouble that warning events about this object tell, if one of `table` is among them.
+    pub async fn warnings(&self, namespace: &str, about: &KubeUid, table: &Table) -> Result<Option<Trouble>, Failure> {
+        self.wait_for_turn().await;
+        let events: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &ApiResource::erase::<Event>(&()));
+        let params = ListParams::default().fields(&format!("involvedObject.uid={},type=Warning", about.0)).limit(EVENTS);
+        let list = match tokio::time::timeout(REQUEST_TIMEOUT, events.list(&params)).await {
+            Ok(answer) => answer.map_err(answer::of_request)?,
+            Err(_) => return Err(Failure::timed_out(REQUEST_TIMEOUT)),
+        };
+        let text = |it: &DynamicObject, key: &str| it.data.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let known = list.items.iter().filter_map(|it| {
+            let trouble = Trouble::of_event(&text(it, "reason"), &text(it, "message"));
+            table.find(&trouble.said).map(|_| (text(it, "lastTimestamp").max(text(it, "eventTime")), trouble))
+        });
+        Ok(known.max_by(|a, b| a.0.cmp(&b.0)).map(|it| it.1))
+    }
+
+    /// Deletes many Jobs of one namespace whose outcomes are recorded, and their pods behind them, by one request. They are
+    /// named by their labels, job and attempt together: another attempt of the same job is not meant.
+    pub async fn remove_all(&self, namespace: &str, attempt: AttemptNo, jobs: &[JobId], instance: &str) -> Result<(), Failure> {
+        self.wait_for_turn().await;
+        let ids: Vec<String> = jobs.iter().map(JobId::to_string).collect();
+        let (instance_is, attempt_is) = (manifest::INSTANCE, manifest::ATTEMPT);
+        let labels =
+            format!("{instance_is}={instance},{attempt_is}={attempt},{} in ({})", manifest::JOB_ID, ids.join(","));
+        let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
+        let deleted = async {
+            let jobs = self.jobs(namespace);
+            let which = ListParams::default().labels(&labels);
+            match tokio::time::timeout(REQUEST_TIMEOUT, jobs.delete_collection(&params, &which)).await {
+                Ok(answer) => answer.map(|_| ()).map_err(answer::of_request),
+                Err(_) => Err(Failure::timed_out(REQUEST_TIMEOUT)),
+            }
+        };
+        effects::at(Effect::RemoveJobs, deleted).await
     }
 
     /// Deletes one Job whose outcome is recorded, and its pods behind it.
@@ -191,6 +247,12 @@ impl Cluster {
         }
     }
 
+    /// Ends when a create may be sent: the pace that the server bears allows it, and the request rate does.
+    pub async fn wait_to_create(&self) {
+        self.pace.turn().await;
+        self.wait_for_turn().await;
+    }
+
     /// Ends when the request rate allows another one: first come, first served.
     pub async fn wait_for_turn(&self) {
         if let Some(limiter) = &self.limiter {
@@ -201,5 +263,13 @@ impl Cluster {
 
     fn jobs(&self, namespace: &str) -> Api<KubeJob> {
         Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// What the answer to a create says about how the server is.
+fn what_it_says(answer: &Result<KubeJob, CreateFailure>) -> Heard {
+    match answer {
+        Err(CreateFailure::NotNow { code: WaitCode::ApiTrouble, retry_after, .. }) => Heard::Enough(*retry_after),
+        Ok(_) | Err(_) => Heard::Well,
     }
 }

@@ -3,16 +3,15 @@
 //! Everything is read leniently from untyped objects: labels, annotations and statuses are foreign input, and one strange
 //! object must not stop the reading of all others.
 
-use jiff::Timestamp;
 use kube::{ResourceExt, api::DynamicObject};
 use serde_json::Value;
 
 use crate::{
     id::{AttemptNo, JobId, KubeUid, Nonce},
-    lifecycle::Facts,
+    lifecycle::{Ending, Facts},
 };
 
-use super::manifest;
+use super::{manifest, pod::Trouble};
 
 /// A Kubernetes Job.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +25,7 @@ pub struct SeenJob {
     pub nonce: Option<Nonce>,
     pub spec_hash: Option<String>,
     pub deleting: bool,
+    pub suspended: bool,
     pub phase: Phase,
     /// How many of its pods it counts as ended.
     pub ended_pods: i64,
@@ -37,22 +37,6 @@ pub enum Phase {
     Active,
     Complete,
     Failed { reason: String, message: String },
-}
-
-/// A pod.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SeenPod {
-    pub namespace: String,
-    pub name: String,
-    /// The Job that controls it.
-    pub owner: KubeUid,
-    pub owner_name: String,
-    /// Whose job its labels say it is; only a hint where to look.
-    pub job: Option<JobId>,
-    /// Whether anything of it may still run.
-    pub alive: bool,
-    /// What it says of the attempt; `started_at` once a container of it started.
-    pub facts: Facts,
 }
 
 /// What is seen of one attempt.
@@ -82,6 +66,12 @@ pub struct Sight {
     pub waited: bool,
     /// From the pod that tells most; none before a pod was seen.
     pub facts: Facts,
+    /// Why that pod ended badly, where there is more to say than its exit code.
+    pub fate: Option<Ending>,
+    /// Why its pods do not start, or are not made.
+    pub trouble: Option<Trouble>,
+    /// How long ago its events were read, in seconds; none: not yet.
+    pub inspected_secs: Option<f64>,
 }
 
 /// Reads any object as a Job.
@@ -100,6 +90,7 @@ pub fn job_of_any(object: &DynamicObject) -> SeenJob {
         nonce: annotations.get(manifest::NONCE).and_then(|it| it.parse().ok()).map(Nonce),
         spec_hash: annotations.get(manifest::SPEC_HASH).cloned(),
         deleting: object.metadata.deletion_timestamp.is_some(),
+        suspended: object.data.pointer("/spec/suspend") == Some(&Value::Bool(true)),
         phase: phase(status),
         ended_pods: count("succeeded").saturating_add(count("failed")),
     }
@@ -117,59 +108,6 @@ fn phase(status: &Value) -> Phase {
         true => Phase::Complete,
         false => Phase::Active,
     }
-}
-
-/// Reads any object as a pod; none when no Job controls it, nor did when it was made: a Job that is deleted without its
-/// pods leaves them with its marks and without an owner.
-pub fn pod_of_any(object: &DynamicObject) -> Option<SeenPod> {
-    let owner = object.owner_references().iter().find(|it| it.controller == Some(true) && it.kind == "Job");
-    let label = |names: [&str; 2]| names.iter().find_map(|it| object.labels().get(*it).cloned());
-    let orphaned = object.owner_references().is_empty();
-    let (owner_uid, owner_name) = match owner {
-        Some(owner) => (owner.uid.clone(), owner.name.clone()),
-        None if orphaned => (
-            label(["batch.kubernetes.io/controller-uid", "controller-uid"])?,
-            label(["batch.kubernetes.io/job-name", "job-name"])?,
-        ),
-        None => return None,
-    };
-    let status = object.data.get("status").unwrap_or(&Value::Null);
-    let name = object.name_any();
-    let phase = status.get("phase").and_then(Value::as_str).unwrap_or_default();
-    Some(SeenPod {
-        namespace: object.namespace().unwrap_or_default(),
-        owner: KubeUid(owner_uid),
-        owner_name,
-        job: object.labels().get(manifest::JOB_ID).and_then(|it| it.parse().ok()),
-        alive: !matches!(phase, "Succeeded" | "Failed"),
-        facts: Facts {
-            node: object.data.pointer("/spec/nodeName").and_then(Value::as_str).map(str::to_owned),
-            pod: Some(name.clone()),
-            exit_code: exit_code(status),
-            started_at: started_at(status),
-        },
-        name,
-    })
-}
-
-/// The first exit code that is not zero, else zero, of the containers that ended.
-fn exit_code(status: &Value) -> Option<i32> {
-    let codes = containers(status).filter_map(|it| it.pointer("/state/terminated/exitCode")?.as_i64());
-    codes.reduce(|first, next| if first == 0 { next } else { first }).and_then(|it| i32::try_from(it).ok())
-}
-
-fn started_at(status: &Value) -> Option<Timestamp> {
-    let starts = containers(status).filter_map(|it| {
-        let state = it.get("state")?;
-        let start = state.pointer("/running/startedAt").or_else(|| state.pointer("/terminated/startedAt"))?;
-        start.as_str()?.parse().ok()
-    });
-    starts.min()
-}
-
-fn containers(status: &Value) -> impl Iterator<Item = &Value> {
-    let list = |key| status.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    list("initContainerStatuses").iter().chain(list("containerStatuses"))
 }
 
 #[cfg(test)]
@@ -198,28 +136,6 @@ mod tests {
         assert_eq!(job(json!([{"type": "Complete", "status": "False"}])), Phase::Active);
     }
 
-    #[test]
-    fn a_pod_without_a_job_in_control_is_nobodys() {
-        let pod = |owners: Value| {
-            let meta = json!({"name": "p", "labels": {manifest::JOB_ID: "x"}, "ownerReferences": owners});
-            pod_of_any(&object(json!({"metadata": meta, "status": {"phase": "Running"}})))
-        };
-        assert_eq!(pod(json!([])), None);
-        let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": true});
-        assert!(pod(json!([owner])).is_some_and(|it| it.alive && it.owner == KubeUid("u".into())));
-    }
-
-    #[test]
-    fn the_exit_code_that_tells_most_is_taken() {
-        let ended =
-            |code: i64| json!({"state": {"terminated": {"exitCode": code, "startedAt": "2026-01-01T00:00:00Z"}}});
-        assert_eq!(exit_code(&json!({"containerStatuses": [ended(0), ended(3), ended(4)]})), Some(3));
-        assert_eq!(exit_code(&json!({"containerStatuses": [ended(0)]})), Some(0));
-        assert_eq!(exit_code(&json!({"initContainerStatuses": [ended(2)], "containerStatuses": [{}]})), Some(2));
-        assert_eq!(exit_code(&json!({"containerStatuses": [{"state": {"running": {}}}]})), None);
-        assert_eq!(exit_code(&json!({"containerStatuses": "strange"})), None);
-    }
-
     fn any_json() -> impl Strategy<Value = Value> {
         let words = "(status|conditions|phase|type|Failed|True|containerStatuses|state|terminated|exitCode|succeeded)";
         let leaf = prop_oneof![
@@ -244,7 +160,7 @@ mod tests {
                 "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": true}]});
             let strange = object(json!({"metadata": meta, "spec": spec, "status": status}));
             let _ = job_of_any(&strange);
-            let _ = pod_of_any(&strange);
+            let _ = super::super::pod::pod_of_any(&strange);
         }
     }
 }

@@ -22,11 +22,15 @@ use kube::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::id::{AttemptNo, JobId, KubeUid, Nonce};
+use crate::{
+    id::{AttemptNo, JobId, KubeUid, Nonce},
+    lifecycle::Reason,
+};
 
 use super::{
     Cluster, manifest,
-    seen::{self, Seen, SeenJob, SeenPod, Sight},
+    pod::{self, SeenPod, Trouble},
+    seen::{self, Seen, SeenJob, Sight},
 };
 
 /// How often everything is listed anew. A list of live objects is cheap; a missed event costs at most this.
@@ -54,6 +58,10 @@ struct Objects {
     pods_of: HashMap<KubeUid, HashSet<Key>>,
     /// When a Job was first seen to have ended.
     ended: HashMap<KubeUid, Instant>,
+    /// The last that was seen of a pod that is gone, by its Job, which is still there.
+    last_words: HashMap<KubeUid, SeenPod>,
+    /// What the events of a Job that does not start said, and when they were read.
+    inspected: HashMap<KubeUid, (Instant, Option<Trouble>)>,
     changed: HashSet<JobId>,
     /// Jobs that this replica created, and did not see the end of.
     followed: HashSet<JobId>,
@@ -83,6 +91,12 @@ impl View {
         objects.followed.insert(id);
         objects.changed.insert(id);
         drop(objects);
+        self.changed.notify_one();
+    }
+
+    /// Counts a job as changed just now.
+    pub fn look_again(&self, id: JobId) {
+        self.objects().changed.insert(id);
         self.changed.notify_one();
     }
 
@@ -120,6 +134,24 @@ impl View {
     /// What is seen of a Job that was just read, and that the watch may not show.
     pub fn sight_of(&self, job: &SeenJob) -> Sight {
         self.objects().sight(job)
+    }
+
+    /// The uid of a pod of that Job that has not started, if there is one: whom its events are about.
+    pub fn waiting_pod(&self, job: &KubeUid) -> Option<KubeUid> {
+        let objects = self.objects();
+        objects.pods_of(job).find(|it| it.alive && it.facts.started_at.is_none()).map(|it| it.uid.clone())
+    }
+
+    /// Keeps what the events of a Job that does not start said.
+    pub fn note_inspection(&self, job: &KubeUid, trouble: Option<Trouble>) {
+        self.objects().inspected.insert(job.clone(), (Instant::now(), trouble));
+    }
+
+    /// The pod of an attempt that tells most, if one of them is there: the namespace's, of the Job of that name.
+    pub fn telling_pod(&self, namespace: &str, kube_name: &str) -> Option<SeenPod> {
+        let objects = self.objects();
+        let job = objects.jobs.get(&(namespace.to_owned(), kube_name.to_owned()))?;
+        objects.pods_of(&job.uid).max_by_key(|it| how_telling(it)).cloned()
     }
 
     /// The Jobs of these jobs; of all, if none is named.
@@ -174,7 +206,11 @@ impl View {
                 objects.listed.insert((namespace.to_owned(), kind));
             }
             Event::Apply(object) => objects.put(kind, &object),
-            Event::Delete(object) => objects.lose(kind, &(namespace.to_owned(), object.name_any())),
+            Event::Delete(object) => {
+                // It comes with the object as it was last.
+                objects.put(kind, &object);
+                objects.lose(kind, &(namespace.to_owned(), object.name_any()));
+            }
         }
         drop(objects);
         self.changed.notify_one();
@@ -204,13 +240,13 @@ impl Objects {
                     // Its labels may have been edited since.
                     self.changed.extend(old.attempt.map(|(id, _)| id));
                     if old.uid != uid {
-                        self.ended.remove(&old.uid);
+                        self.forget(&old.uid);
                     }
                 }
             }
             Kind::Pods => {
                 let key = (object.namespace().unwrap_or_default(), object.name_any());
-                let Some(pod) = seen::pod_of_any(object) else { return self.lose(kind, &key) };
+                let Some(pod) = pod::pod_of_any(object) else { return self.lose(kind, &key) };
                 self.changed.extend(pod.job);
                 self.pods_of.entry(pod.owner.clone()).or_default().insert(key.clone());
                 self.pods.insert(key, pod);
@@ -222,7 +258,7 @@ impl Objects {
         match kind {
             Kind::Jobs => {
                 let Some(job) = self.jobs.remove(key) else { return };
-                self.ended.remove(&job.uid);
+                self.forget(&job.uid);
                 self.changed.extend(job.attempt.map(|(id, _)| id));
             }
             Kind::Pods => {
@@ -234,8 +270,18 @@ impl Objects {
                     }
                 }
                 self.changed.extend(pod.job);
+                let job = self.jobs.get(&(pod.namespace.clone(), pod.owner_name.clone()));
+                if job.is_some_and(|it| it.uid == pod.owner) {
+                    self.last_words.insert(pod.owner.clone(), pod);
+                }
             }
         }
+    }
+
+    fn forget(&mut self, job: &KubeUid) {
+        self.ended.remove(job);
+        self.last_words.remove(job);
+        self.inspected.remove(job);
     }
 
     fn keep_only(&mut self, kind: Kind, namespace: &str, names: &HashSet<String>) {
@@ -256,21 +302,35 @@ impl Objects {
     fn sight(&self, job: &SeenJob) -> Sight {
         let ended = self.pods_of(&job.uid).filter(|it| !it.alive).count();
         let waited = self.ended.get(&job.uid).is_some_and(|since| since.elapsed() >= SETTLE);
-        // The pod that ended badly tells most, then one that started, then any.
-        let telling = self.pods_of(&job.uid).max_by_key(|it| {
-            (
-                it.facts.exit_code.is_some_and(|code| code != 0),
-                it.facts.exit_code.is_some(),
-                it.facts.started_at.is_some(),
-            )
+        let complete = job.phase == seen::Phase::Complete;
+        let telling = self.pods_of(&job.uid).chain(self.last_words.get(&job.uid)).max_by_key(|it| {
+            // A Job that is complete may have had pods that failed; the one that ended well speaks for it.
+            (complete && it.facts.exit_code == Some(0), how_telling(it))
         });
+        let of_pod = self.pods_of(&job.uid).filter(|it| it.alive).find_map(|it| it.trouble.clone());
+        let inspected = self.inspected.get(&job.uid);
         Sight {
             job: job.clone(),
             live_pods: self.pods_of(&job.uid).any(|it| it.alive),
             all_seen: job.ended_pods > 0 && ended as i64 >= job.ended_pods,
             waited,
             facts: telling.map(|it| it.facts.clone()).unwrap_or_default(),
+            fate: telling.and_then(|it| it.fate.clone()),
+            trouble: of_pod.or_else(|| inspected.and_then(|it| it.1.clone())),
+            inspected_secs: inspected.map(|it| it.0.elapsed().as_secs_f64()),
         }
+    }
+}
+
+/// The pod that the cluster ended tells most, then one that ended badly by itself, then one that somebody deleted (a Job
+/// that fails deletes its other pods), then one that ended well, then one that started, then any.
+fn how_telling(pod: &SeenPod) -> u8 {
+    match (&pod.fate, pod.facts.exit_code) {
+        (Some(fate), _) if fate.reason != Reason::PodDeleted => 5,
+        (None, Some(code)) if code != 0 => 4,
+        (Some(_), _) => 3,
+        (None, Some(_)) => 2,
+        (None, None) => u8::from(pod.facts.started_at.is_some()),
     }
 }
 

@@ -20,11 +20,14 @@ use crate::{
     error::chain,
     id::KubeUid,
     lease::Tenure,
-    lifecycle::{Cancelled, Claimed, Created, Ending, Facts, Failed, LeadsTo, Reason, State},
+    lifecycle::{
+        AttemptEnd, Cancelled, Claimed, Created, Ending, Facts, Failed, LeadsTo, Reason, Scheduled, State, Wait, WaitCode,
+    },
+    retry::{self, Next},
     store::{
         Error,
-        claims::{self, HandBack, NeverSent, Work},
-        jobs::{Job, Moved, advance},
+        claims::{self, HandBack, NeverMade, Work},
+        jobs::{self, Job, Moved},
         signals::Signal,
     },
 };
@@ -49,6 +52,7 @@ enum Sent {
     Again {
         after: Option<Duration>,
         may_exist: bool,
+        why: Wait,
     },
 }
 
@@ -62,31 +66,30 @@ impl Scheduler {
     }
 
     async fn create_until_settled(&self, work: Work, tenure: Tenure, stop: CancellationToken) -> Result<(), Error> {
-        let mut never_sent = work.never_sent().filter(|_| !self.creating.is_doubtful(work.job.id()));
+        let mut never_made = work.never_made().filter(|_| !self.creating.is_doubtful(work.job.id()));
         let Work { job, spec, spec_hash, .. } = work;
         let me = self.identity(&job, &spec_hash);
         let built = match &spec {
-            Ok(spec) => manifest::build(spec, &me, &self.defaults).map_err(|faults| {
+            Ok(spec) => manifest::build(spec, &job.head().policy, &me, &self.defaults).map_err(|faults| {
                 faults.iter().map(|it| format!("{} {}", it.pointer, it.detail)).collect::<Vec<_>>().join("; ")
             }),
             Err(err) => Err(format!("its stored spec cannot be read: {err}")),
         };
         let built = match built {
             Ok(built) => built,
-            Err(message) => return self.reject(job.clone(), &me, never_sent, message).await,
+            Err(message) => return self.reject(job.clone(), &me, never_made, message).await,
         };
         let mut pause = BACKOFF.0;
         let mut sent_at = None;
         loop {
             let active = Active::count(&self.creating);
-            self.cluster.wait_for_turn().await;
+            self.cluster.wait_to_create().await;
             // Whatever was waited for, the row may not be as it was read: it may be another replica's by now, or over.
             match self.stands(&job).await? {
                 None => return Ok(()),
                 Some(false) => {}
-                Some(true) if never_sent.is_some() => {
-                    let ending = Ending::new(Reason::Cancelled, "cancelled before its Kubernetes Job was created");
-                    return self.record(job.clone(), Cancelled { ending }).await;
+                Some(true) if never_made.is_some() => {
+                    return self.cancelled(job.clone(), "cancelled before its Kubernetes Job was created").await;
                 }
                 Some(true) => return self.give_up(job.clone(), &me, sent_at, tenure, stop).await,
             }
@@ -94,7 +97,7 @@ impl Scheduler {
                 return Ok(());
             }
             if stop.is_cancelled() {
-                return self.hand_back(&job, never_sent).await;
+                return self.hand_back(&job, never_made).await;
             }
             self.creating.doubt(job.id());
             sent_at = Some(Instant::now());
@@ -106,20 +109,24 @@ impl Scheduler {
                     return Ok(());
                 }
                 Sent::Vanished => return self.outlive_pods(job.clone(), &me, tenure, stop).await,
-                Sent::Again { after, may_exist: true } => {
-                    never_sent = None;
-                    after
-                }
-                Sent::Again { after, may_exist: false } => {
-                    if never_sent.is_some() {
+                Sent::Again { after, may_exist, why } => {
+                    never_made = never_made.filter(|_| !may_exist);
+                    if never_made.is_some() {
                         self.creating.trust(job.id());
                     }
+                    // Others may be created while this one may not: its slot is theirs.
+                    if matches!(why.code, WaitCode::Quota | WaitCode::NotPermitted)
+                        && let Some(proof) = never_made
+                    {
+                        return self.put_aside(&job, &why, proof).await;
+                    }
+                    self.tell(&job, &why).await?;
                     after
                 }
             };
             let wait = after.unwrap_or(pause).min(LONGEST_WAIT).mul_f64(rand::rng().random_range(1.0..1.5));
             if let Some(uid) = self.wait_or_see(&job, &me, wait, &stop).await {
-                self.record(job.clone(), Created { nonce: me.nonce, uid }).await?;
+                self.created(job.clone(), &me, uid).await?;
                 self.creating.trust(job.id());
                 return Ok(());
             }
@@ -141,13 +148,12 @@ impl Scheduler {
         while !stop.is_cancelled() && self.lease.still_holds(tenure) {
             match self.cluster.find(me.namespace, &me.kube_name).await {
                 Ok(Some(found)) if found.nonce == Some(me.nonce) => {
-                    return self.record(job, Created { nonce: me.nonce, uid: found.uid }).await;
+                    return self.created(job, me, found.uid).await;
                 }
                 Ok(_) if Instant::now() >= until => {
                     if let Ok(false) = self.cluster.has_live_pods(me.namespace, me.job, me.attempt, &me.kube_name).await
                     {
-                        let ending = Ending::new(Reason::Cancelled, "cancelled; its Kubernetes Job was never made");
-                        return self.record(job, Cancelled { ending }).await;
+                        return self.cancelled(job, "cancelled; its Kubernetes Job was never made").await;
                     }
                 }
                 Ok(_) | Err(_) => {}
@@ -182,10 +188,10 @@ impl Scheduler {
         &self,
         job: Job<Claimed>,
         me: &Identity<'_>,
-        never_sent: Option<NeverSent>,
+        never_made: Option<NeverMade>,
         message: String,
     ) -> Result<(), Error> {
-        let found = match never_sent {
+        let found = match never_made {
             Some(_) => None,
             None => match self.cluster.find(me.namespace, &me.kube_name).await {
                 Ok(found) => found.filter(|it| it.nonce == Some(me.nonce)),
@@ -194,7 +200,7 @@ impl Scheduler {
             },
         };
         match found {
-            Some(found) => self.record(job, Created { nonce: me.nonce, uid: found.uid }).await,
+            Some(found) => self.created(job, me, found.uid).await,
             None => self.fail(job, Reason::ManifestRejected, message).await,
         }
     }
@@ -221,11 +227,11 @@ impl Scheduler {
         match self.cluster.create(built, me, self.lease.create_timeout()).await {
             Ok(Made::New(uid) | Made::Before(uid)) => {
                 tracing::debug!(job = %job.id(), name = me.kube_name, "created a Kubernetes Job");
-                self.record(job.clone(), Created { nonce: me.nonce, uid }).await?;
+                self.created(job.clone(), me, uid).await?;
             }
-            Err(CreateFailure::NotNow { message, retry_after, may_exist }) => {
+            Err(CreateFailure::NotNow { code, message, retry_after, may_exist }) => {
                 tracing::warn!(job = %job.id(), why = message, may_exist, "Kubernetes did not take a Job for now");
-                return Ok(Sent::Again { after: retry_after, may_exist });
+                return Ok(Sent::Again { after: retry_after, may_exist, why: Wait::new(code, message) });
             }
             Err(CreateFailure::Refused { message }) => {
                 self.fail(job.clone(), Reason::ManifestRejected, message).await?
@@ -259,38 +265,90 @@ impl Scheduler {
         self.db.within(async { claims::stands(&mut *self.db.conn().await?, self.replica, job).await }).await
     }
 
+    /// It ends before it ran, or is tried again if its policy says so.
     async fn fail(&self, job: Job<Claimed>, reason: Reason, message: String) -> Result<(), Error> {
-        tracing::info!(job = %job.id(), reason = reason.name(), why = message, "a job failed before it ran");
-        self.record(job, Failed { ending: Ending::new(reason, message) }).await
+        tracing::info!(job = %job.id(), reason = reason.name(), why = message, "an attempt failed before it ran");
+        let ending = Ending::new(reason, message);
+        match retry::next(&job.head().policy, &job.head().tries(), &ending, None) {
+            Next::End { counts } => {
+                let end = AttemptEnd { ending: ending.clone(), counts, log: None };
+                self.end(job, Failed { ending }, end).await
+            }
+            Next::Again { in_secs, counts, message } => {
+                let end = AttemptEnd { ending, counts, log: None };
+                self.end(job, Scheduled { in_secs, wait: Wait::new(WaitCode::Backoff, message) }, end).await
+            }
+        }
     }
 
-    async fn record<To: State>(&self, job: Job<Claimed>, to: To) -> Result<(), Error>
+    async fn cancelled(&self, job: Job<Claimed>, message: &str) -> Result<(), Error> {
+        let ending = Ending::new(Reason::Cancelled, message);
+        let end = AttemptEnd { ending: ending.clone(), counts: None, log: None };
+        self.end(job, Cancelled { ending }, end).await
+    }
+
+    /// Records that the attempt is over.
+    async fn end<To: State>(&self, job: Job<Claimed>, to: To, end: AttemptEnd) -> Result<(), Error>
     where
         Claimed: LeadsTo<To>,
     {
         let id = job.id();
         let moved = async {
             let mut conn = self.db.conn().await?;
-            advance(&mut conn, self.replica, job, to, &Facts::default()).await
+            jobs::end(&mut conn, self.replica, job, to, &Facts::default(), &end).await
         };
         match self.db.within(moved).await? {
             Moved::Lost => tracing::debug!(job = %id, "another replica was first to record what became of a claim"),
-            Moved::Done(_) if To::NAME.is_finished() => {
+            Moved::Done(_) => {
                 self.signals.raise(Signal::Work);
                 self.signals.raise(Signal::Ended);
             }
+        }
+        Ok(())
+    }
+
+    /// Records that its Kubernetes Job exists.
+    async fn created(&self, job: Job<Claimed>, me: &Identity<'_>, uid: KubeUid) -> Result<(), Error> {
+        let id = job.id();
+        let moved = async {
+            let mut conn = self.db.conn().await?;
+            jobs::advance(&mut conn, self.replica, job, Created { nonce: me.nonce, uid }, &Facts::default()).await
+        };
+        match self.db.within(moved).await? {
+            Moved::Lost => tracing::debug!(job = %id, "another replica was first to record what became of a claim"),
             // The watch may have told of it while the row did not say so yet.
             Moved::Done(_) => self.view.follow_job(id),
         }
         Ok(())
     }
 
+    /// Shows people why it is not created yet.
+    async fn tell(&self, job: &Job<Claimed>, why: &Wait) -> Result<(), Error> {
+        let told = async {
+            let mut conn = self.db.conn().await?;
+            jobs::tell_wait(&mut conn, self.replica, job, Some(why)).await
+        };
+        self.db.within(told).await
+    }
+
+    async fn put_aside(&self, job: &Job<Claimed>, why: &Wait, proof: NeverMade) -> Result<(), Error> {
+        let put_aside = async {
+            let mut conn = self.db.conn().await?;
+            claims::put_aside(&mut conn, self.replica, job, why, proof).await
+        };
+        if self.db.within(put_aside).await? == HandBack::Done {
+            tracing::info!(job = %job.id(), code = why.code.name(), "put a job aside");
+            self.signals.raise(Signal::Work);
+        }
+        Ok(())
+    }
+
     /// A claim under which nothing was sent is given back; any other is left to the survivors, who find out.
-    async fn hand_back(&self, job: &Job<Claimed>, never_sent: Option<NeverSent>) -> Result<(), Error> {
-        let Some(never_sent) = never_sent else { return Ok(()) };
+    async fn hand_back(&self, job: &Job<Claimed>, never_made: Option<NeverMade>) -> Result<(), Error> {
+        let Some(never_made) = never_made else { return Ok(()) };
         let handed_back = async {
             let mut conn = self.db.conn().await?;
-            claims::hand_back(&mut conn, self.replica, job, never_sent).await
+            claims::hand_back(&mut conn, self.replica, job, never_made).await
         };
         if self.db.within(handed_back).await? == HandBack::Done {
             tracing::info!(job = %job.id(), "handed a claim back");

@@ -26,7 +26,7 @@ use crate::{
         Db, Error,
         claims::{self, Claim},
         replicas,
-        signals::Signals,
+        signals::{Signal, Signals},
     },
 };
 
@@ -125,6 +125,9 @@ impl Scheduler {
         }
         let room = i64::try_from(room).unwrap_or(i64::MAX);
         let mut conn = self.db.conn().await?;
+        if claims::expire(&mut conn, self.replica).await? > 0 {
+            self.signals.raise(Signal::Ended);
+        }
         claims::promote(&mut conn, self.replica).await?;
         let inherited = claims::take_over(&mut conn, self.replica, room).await?;
         if inherited > 0 {
@@ -132,7 +135,11 @@ impl Scheduler {
             replicas::forget_dead(&mut conn).await?;
         }
         let delay = self.config.dispatch_delay.as_secs_f64();
-        let claim = claims::claim(&mut conn, self.replica, room, delay).await?;
+        let claim = match claims::claim(&mut conn, self.replica, room, delay).await {
+            // A job was cancelled, or waited for too long, between the claim's look and its grasp.
+            Err(err) if err.is_moved_away() => Claim::Busy,
+            claim => claim?,
+        };
         for work in claims::mine(&mut conn, self.replica, &in_flight, room).await? {
             self.spawn(work, tenure, stop.clone());
         }

@@ -12,12 +12,13 @@
 //! A claim only marks rows. What this replica has to create is then read from the rows ([`mine`]), so that a claim whose
 //! answer got lost, a take-over, and a claim that went well are one and the same to what follows.
 
+use rand::RngExt;
 use sqlx::Connection;
 
 use crate::{
     effects::{self, Effect},
     id::{JobId, ReplicaId},
-    lifecycle::{Claimed, Edge, Pending, Scheduled},
+    lifecycle::{Claimed, Edge, Failed, Pending, Scheduled, Wait},
     spec::Spec,
 };
 
@@ -28,8 +29,10 @@ use super::{
 
 /// The most jobs one transaction claims: it bounds how long the cap stays locked, a few milliseconds.
 pub const CLAIM_BATCH: i64 = 100;
-/// The most scheduled jobs one statement makes pending.
-const PROMOTE_BATCH: i64 = 1000;
+/// The most waiting jobs that one statement makes pending, or ends.
+const SWEEP_BATCH: i64 = 1000;
+/// The longest that a job is put aside at a time, in seconds.
+const LONGEST_ASIDE_SECS: f64 = 60.0;
 
 /// How a pass of claiming ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +64,7 @@ pub async fn claim(conn: &mut Conn, replica: ReplicaId, most: i64, gather_secs: 
         return Ok(Claim::Busy);
     };
     let counted = sqlx::query!(
-        r#"select (select count(*) from longshore.jobs where state in ('starting', 'running', 'stopping')) as "held!",
+        r#"select (select count(*) from longshore.jobs_live where state in ('starting', 'running', 'stopping')) as "held!",
                   exists (select from longshore.replicas
                            where id = $1 and heartbeat_at > clock_timestamp() - make_interval(secs => lease_secs)
                   ) as "alive!""#,
@@ -83,7 +86,7 @@ pub async fn claim(conn: &mut Conn, replica: ReplicaId, most: i64, gather_secs: 
             r#"select exists (
                    select from longshore.queues q
                    cross join lateral (
-                       select from longshore.jobs
+                       select from longshore.jobs_live
                         where queue = q.name and state = 'pending' order by priority desc, seq limit 1
                    ) waiting) as "it!""#
         )
@@ -119,10 +122,10 @@ pub async fn mine(conn: &mut Conn, replica: ReplicaId, in_flight: &[JobId], most
     let in_flight: Vec<uuid::Uuid> = in_flight.iter().map(|it| it.0).collect();
     let rows = sqlx::query!(
         r#"select j.id, j.version, j.attempt, j.name, j.namespace, j.queue, j.state, j.nonce as "nonce!", j.replica,
-                  j.cancel_requested_at is not null as "cancel_requested!",
+                  j.cancel_requested_at is not null as "cancel_requested!", j.policy, j.failed_attempts, j.interruptions,
                   extract(epoch from clock_timestamp() - j.claimed_at)::float8 as "held_secs!",
                   s.spec, s.spec_hash, a.taken_over
-             from longshore.jobs j
+             from longshore.jobs_live j
              join longshore.job_specs s on s.job_id = j.id
              join longshore.attempts a on a.job_id = j.id and a.attempt = j.attempt
             where j.replica = $1 and not j.id = any($2)
@@ -134,39 +137,50 @@ pub async fn mine(conn: &mut Conn, replica: ReplicaId, in_flight: &[JobId], most
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let claimed = Row {
-                id: row.id,
-                version: row.version,
-                attempt: row.attempt,
-                name: row.name,
-                namespace: row.namespace,
-                queue: row.queue,
-                state: row.state,
-                nonce: row.nonce,
-                replica: row.replica,
-                kube_uid: None,
-                reason: None,
-                message: None,
-                cancel_requested: row.cancel_requested,
-                held_secs: row.held_secs,
-            };
-            Ok(Work {
-                job: claimed.into_claimed()?,
+    let mut work = Vec::with_capacity(rows.len());
+    for row in rows {
+        let claimed = Row {
+            id: row.id,
+            version: row.version,
+            attempt: row.attempt,
+            name: row.name,
+            namespace: row.namespace,
+            queue: row.queue,
+            state: row.state,
+            nonce: row.nonce,
+            replica: row.replica,
+            kube_uid: None,
+            reason: None,
+            message: None,
+            cancel_requested: row.cancel_requested,
+            policy: row.policy,
+            failed_attempts: row.failed_attempts,
+            interruptions: row.interruptions,
+            wait_code: None,
+            held_secs: row.held_secs,
+            start_secs: None,
+            run_secs: None,
+            wait_secs: None,
+        };
+        match claimed.into_claimed() {
+            Ok(job) => work.push(Work {
+                job,
                 spec: serde_json::from_value(row.spec),
                 spec_hash: row.spec_hash,
                 inherited: row.taken_over,
-            })
-        })
-        .collect()
+            }),
+            // One row that this version cannot read must not keep the others from being created.
+            Err(err) => tracing::error!(error = %err, "left a claimed job alone"),
+        }
+    }
+    Ok(work)
 }
 
 /// Whether a claim that was read a while ago still stands as it was, and whether its job is to be cancelled; none when
 /// someone else moved it.
 pub async fn stands(conn: &mut Conn, replica: ReplicaId, job: &Job<Claimed>) -> Result<Option<bool>, Error> {
     let cancel_requested = sqlx::query_scalar!(
-        r#"select cancel_requested_at is not null as "asked!" from longshore.jobs
+        r#"select cancel_requested_at is not null as "asked!" from longshore.jobs_live
             where id = $1 and version = $2 and replica = $3"#,
         job.id().0,
         job.version(),
@@ -184,44 +198,62 @@ pub enum HandBack {
     Lost,
 }
 
-/// Proof that no request to create the Kubernetes Job of a claim was ever sent, by anyone.
-pub struct NeverSent(());
+/// Proof that no request made the Kubernetes Job of a claim, nor will: none was ever sent, by anyone, or each was refused in
+/// so many words.
+pub struct NeverMade(());
 
 impl Work {
-    /// For the one caller that sends the requests, before it sends the first. None for a job that was taken over.
-    pub fn never_sent(&self) -> Option<NeverSent> {
-        (!self.inherited).then_some(NeverSent(()))
+    /// For the one caller that sends the requests, before it sends the first, and who gives it up at the first of them
+    /// that may have been carried out. None for a job that was taken over.
+    pub fn never_made(&self) -> Option<NeverMade> {
+        (!self.inherited).then_some(NeverMade(()))
     }
 }
 
 /// Gives a claim back as if it had never been made: the job is pending again in its old place, and the attempt's number
-/// is free, which is safe only because nothing was ever sent under it.
+/// is free, which is safe only because nothing was ever made under it.
 pub async fn hand_back(
     conn: &mut Conn,
     replica: ReplicaId,
     job: &Job<Claimed>,
-    _: NeverSent,
+    proof: NeverMade,
 ) -> Result<HandBack, Error> {
     const _: Edge<Claimed, Pending> = Edge::EXISTS;
-    let done = effects::at(Effect::HandBack, async {
+    give_back(conn, replica, job, None, proof).await
+}
+
+/// The same for a job that cannot be created for now and should not hold its slot meanwhile: it is scheduled for later,
+/// and the longer it has been put aside, the longer.
+pub async fn put_aside(
+    conn: &mut Conn,
+    replica: ReplicaId,
+    job: &Job<Claimed>,
+    wait: &Wait,
+    proof: NeverMade,
+) -> Result<HandBack, Error> {
+    const _: Edge<Claimed, Scheduled> = Edge::EXISTS;
+    give_back(conn, replica, job, Some(wait), proof).await
+}
+
+async fn give_back(
+    conn: &mut Conn,
+    replica: ReplicaId,
+    job: &Job<Claimed>,
+    wait: Option<&Wait>,
+    _: NeverMade,
+) -> Result<HandBack, Error> {
+    let effect = if wait.is_some() { Effect::PutAside } else { Effect::HandBack };
+    let done = effects::at(effect, async {
         Ok::<_, Error>(
-            sqlx::query_scalar!(
-                r#"with back as (
-                       update longshore.jobs
-                          set state = 'pending', version = version + 1, attempt = attempt - 1,
-                              replica = null, nonce = null, claimed_at = null
-                        where id = $1 and replica = $2 and version = $3
-                       returning id, attempt
-                   ), facts as (
-                       delete from longshore.attempts where (job_id, attempt) in (select id, attempt + 1 from back)
-                   ), told as (
-                       insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, message, replica)
-                       select id, attempt + 1, 'starting', 'pending', 'handed_back', 'the replica is stopping', $2 from back
-                   )
-                   select count(*) as "done!" from back"#,
+            sqlx::query_file_scalar!(
+                "src/store/sql/hand_back_claim.sql",
                 job.id().0,
                 replica.0,
-                job.version()
+                job.version(),
+                wait.map(|it| it.code.name()),
+                wait.map(|it| it.message.as_str()),
+                rand::rng().random_range(1.0..1.3),
+                LONGEST_ASIDE_SECS
             )
             .fetch_one(conn)
             .await?,
@@ -231,30 +263,43 @@ pub async fn hand_back(
     Ok(if done == 1 { HandBack::Done } else { HandBack::Lost })
 }
 
+/// The namespaces in which jobs are put aside because a quota is used up.
+pub async fn out_of_quota(conn: &mut Conn) -> Result<Vec<String>, Error> {
+    let names = sqlx::query_scalar!(
+        "select distinct namespace from longshore.jobs_live where state = 'scheduled' and wait_code = 'quota'"
+    );
+    Ok(names.fetch_all(conn).await?)
+}
+
+/// Lets the best `most` jobs of `namespace` that are put aside for a quota try again now; returns how many.
+pub async fn quota_freed(conn: &mut Conn, namespace: &str, most: i64) -> Result<u64, Error> {
+    let hastened = sqlx::query!(
+        "update longshore.jobs_live set due_at = clock_timestamp()
+          where id in (select id from longshore.jobs_live
+                        where state = 'scheduled' and wait_code = 'quota' and namespace = $1
+                        order by priority desc, seq limit $2
+                        for update skip locked)
+            and state = 'scheduled'",
+        namespace,
+        most
+    );
+    Ok(hastened.execute(conn).await?.rows_affected())
+}
+
 /// Makes scheduled jobs whose time has come pending; returns how many.
 pub async fn promote(conn: &mut Conn, replica: ReplicaId) -> Result<i64, Error> {
     const _: Edge<Scheduled, Pending> = Edge::EXISTS;
     effects::at(Effect::Promote, async {
-        Ok(sqlx::query_scalar!(
-            r#"with due as materialized (
-                   select id from longshore.jobs
-                    where state = 'scheduled' and run_at <= clock_timestamp()
-                    order by run_at limit $2
-                    for update skip locked
-               ), promoted as (
-                   update longshore.jobs set state = 'pending', version = version + 1
-                    where id = any(array(select id from due)) and state = 'scheduled'
-                   returning id, attempt
-               ), told as (
-                   insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, replica)
-                   select id, attempt, 'scheduled', 'pending', 'due', $1 from promoted
-               )
-               select count(*) as "promoted!" from promoted"#,
-            replica.0,
-            PROMOTE_BATCH
-        )
-        .fetch_one(conn)
-        .await?)
+        Ok(sqlx::query_file_scalar!("src/store/sql/promote_jobs.sql", replica.0, SWEEP_BATCH).fetch_one(conn).await?)
+    })
+    .await
+}
+
+/// Ends jobs that have waited for longer than their `queue_timeout`; returns how many.
+pub async fn expire(conn: &mut Conn, replica: ReplicaId) -> Result<i64, Error> {
+    const _: (Edge<Pending, Failed>, Edge<Scheduled, Failed>) = (Edge::EXISTS, Edge::EXISTS);
+    effects::at(Effect::Expire, async {
+        Ok(sqlx::query_file_scalar!("src/store/sql/expire_jobs.sql", replica.0, SWEEP_BATCH).fetch_one(conn).await?)
     })
     .await
 }

@@ -6,7 +6,10 @@ use uuid::Uuid;
 use crate::{
     effects::{self, Effect},
     id::{AttemptNo, JobId, KubeUid, Nonce, ReplicaId, kube_name},
-    lifecycle::{Claimed, Created, Ending, Facts, LeadsTo, Reason, Running, State, StateName, Stopping},
+    lifecycle::{
+        AttemptEnd, Claimed, Created, Ending, Facts, LeadsTo, Log, Reason, Running, State, StateName, Stopping, Wait, WaitCode,
+    },
+    retry::{Policy, Tries},
 };
 
 use super::{Conn, Error};
@@ -28,11 +31,32 @@ pub struct Head {
     pub namespace: String,
     pub queue: String,
     pub cancel_requested: bool,
-    /// How long ago the attempt took its slot, in seconds, by the database's clock.
+    pub policy: Policy,
+    /// How many earlier attempts count as failed, and how many the cluster ended.
+    pub failed_attempts: i32,
+    pub interruptions: i32,
+    /// How long ago the attempt took its slot, in seconds, by the database's clock; so too the spans below.
     pub held_secs: f64,
+    /// For how long it could have started: its Kubernetes Job exists and is not suspended.
+    pub start_secs: f64,
+    /// For how long a container of it runs.
+    pub run_secs: f64,
+    /// What it is on record to wait for, and for how long.
+    pub waits: Option<(WaitCode, f64)>,
 }
 
 impl Head {
+    /// What has happened to it so far, for the rule about retries.
+    pub fn tries(&self) -> Tries {
+        Tries {
+            job: self.id,
+            attempt: self.attempt,
+            failed: self.failed_attempts,
+            interruptions: self.interruptions,
+            cancel_requested: self.cancel_requested,
+        }
+    }
+
     /// The name of the Kubernetes Job of its current attempt.
     pub fn kube_name(&self) -> String {
         kube_name(&self.name, self.id, self.attempt)
@@ -105,7 +129,7 @@ pub enum Moved<To> {
     Lost,
 }
 
-/// Moves `job` along one edge, if its row has not moved since it was read.
+/// Moves `job` along one edge that keeps its slot, if its row has not moved since it was read.
 pub async fn advance<From, To>(
     conn: &mut Conn,
     by: ReplicaId,
@@ -117,14 +141,46 @@ where
     From: LeadsTo<To>,
     To: State,
 {
+    move_row(conn, by, job, to, facts, None).await
+}
+
+/// Moves `job` along one edge that ends its attempt, and with that gives its slot up.
+pub async fn end<From, To>(
+    conn: &mut Conn,
+    by: ReplicaId,
+    job: Job<From>,
+    to: To,
+    facts: &Facts,
+    end: &AttemptEnd,
+) -> Result<Moved<To>, Error>
+where
+    From: LeadsTo<To>,
+    To: State,
+{
+    move_row(conn, by, job, to, facts, Some(end)).await
+}
+
+async fn move_row<From, To>(
+    conn: &mut Conn,
+    by: ReplicaId,
+    job: Job<From>,
+    to: To,
+    facts: &Facts,
+    end: Option<&AttemptEnd>,
+) -> Result<Moved<To>, Error>
+where
+    From: LeadsTo<To>,
+    To: State,
+{
     let columns = to.columns();
     let effect = match To::NAME {
         StateName::Starting => Effect::RecordCreated,
         StateName::Running => Effect::RecordRunning,
         StateName::Stopping => Effect::RecordStopping,
-        _ => Effect::RecordEnding,
+        StateName::Scheduled => Effect::RecordRetry,
+        StateName::Pending | StateName::Succeeded | StateName::Failed | StateName::Cancelled => Effect::RecordEnding,
     };
-    let version = effects::at(effect, async {
+    let moved = effects::at(effect, async {
         let row = sqlx::query_file!(
             "src/store/sql/advance_job.sql",
             job.head.id.0,
@@ -136,10 +192,19 @@ where
             columns.uid.map(|it| it.0.as_str()),
             columns.ending.map(|it| it.reason.name()),
             columns.ending.map(|it| it.message.as_str()),
+            columns.wait.map(|it| it.code.name()),
+            columns.wait.map(|it| it.message.as_str()),
+            columns.due_in_secs,
+            end.and_then(|it| it.counts),
             columns.uid.map(|_| job.head.kube_name()),
             facts.node.as_deref(),
             facts.pod.as_deref(),
+            facts.container.as_deref(),
             facts.exit_code,
+            facts.termination_message.as_deref(),
+            end.map(|it| it.ending.reason.name()),
+            end.map(|it| it.ending.message.as_str()),
+            end.and_then(|it| it.log).map(Log::name),
             facts.started_at.map(|it| it.to_sqlx()) as _,
             by.0,
         )
@@ -147,11 +212,42 @@ where
         .await?;
         Ok::<_, Error>(row.map(|row| row.version))
     })
-    .await?;
-    Ok(match version {
-        Some(version) => Moved::Done(Job { head: Head { version, ..job.head }, state: to }),
-        None => Moved::Lost,
+    .await;
+    match moved {
+        Ok(Some(version)) => Ok(Moved::Done(Job { head: Head { version, ..job.head }, state: to })),
+        Ok(None) => Ok(Moved::Lost),
+        // The row left the partition of what is not over while this statement waited for it: somebody ended the job.
+        Err(err) if err.is_moved_away() => Ok(Moved::Lost),
+        Err(err) => Err(err),
+    }
+}
+
+/// Writes down what a job that is starting waits for, or that it waits for nothing in particular. Not a move: nobody who
+/// read the row before is hindered by it. Told in the history once for each new code.
+pub async fn tell_wait<S>(conn: &mut Conn, by: ReplicaId, job: &Job<S>, wait: Option<&Wait>) -> Result<(), Error> {
+    effects::at(Effect::TellWait, async {
+        sqlx::query!(
+            "with told as (
+                 update longshore.jobs_live
+                    set wait_code = $3, wait_message = $4, wait_since = case when $3::text is not null then clock_timestamp() end,
+                        start_clock_at = case when wait_code = 'suspended' and start_clock_at is not null
+                                              then clock_timestamp() else start_clock_at end
+                  where id = $1 and version = $2 and state = 'starting' and wait_code is distinct from $3
+                 returning id, attempt
+             )
+             insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, message, replica)
+             select id, attempt, 'starting', 'starting', coalesce($3, 'waits_no_more'), $4, $5 from told",
+            job.head.id.0,
+            job.head.version,
+            wait.map(|it| it.code.name()),
+            wait.map(|it| it.message.as_str()),
+            by.0
+        )
+        .execute(conn)
+        .await?;
+        Ok(())
     })
+    .await
 }
 
 /// Every job that holds a slot, in the order of their ids.
@@ -159,9 +255,12 @@ pub async fn holding(conn: &mut Conn) -> Result<Vec<Holder>, Error> {
     let rows = sqlx::query_as!(
         Row,
         r#"select id, version, attempt, name, namespace, queue, state, nonce as "nonce!", replica, kube_uid, reason, message,
-                  cancel_requested_at is not null as "cancel_requested!",
-                  extract(epoch from clock_timestamp() - claimed_at)::float8 as "held_secs!"
-             from longshore.jobs
+                  cancel_requested_at is not null as "cancel_requested!", policy, failed_attempts, interruptions, wait_code,
+                  extract(epoch from clock_timestamp() - claimed_at)::float8 as "held_secs!",
+                  extract(epoch from clock_timestamp() - start_clock_at)::float8 as start_secs,
+                  extract(epoch from clock_timestamp() - started_at)::float8 as run_secs,
+                  extract(epoch from clock_timestamp() - wait_since)::float8 as wait_secs
+             from longshore.jobs_live
             where state in ('starting', 'running', 'stopping')
             order by id"#
     )
@@ -176,12 +275,15 @@ pub async fn holding_among(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Holder>
     let rows = sqlx::query_as!(
         Row,
         r#"select id, version, attempt, name, namespace, queue, state, nonce as "nonce!", replica, kube_uid, reason, message,
-                  cancel_requested_at is not null as "cancel_requested!",
-                  extract(epoch from clock_timestamp() - claimed_at)::float8 as "held_secs!"
-             from longshore.jobs
+                  cancel_requested_at is not null as "cancel_requested!", policy, failed_attempts, interruptions, wait_code,
+                  extract(epoch from clock_timestamp() - claimed_at)::float8 as "held_secs!",
+                  extract(epoch from clock_timestamp() - start_clock_at)::float8 as start_secs,
+                  extract(epoch from clock_timestamp() - started_at)::float8 as run_secs,
+                  extract(epoch from clock_timestamp() - wait_since)::float8 as wait_secs
+             from longshore.jobs_live
             where id in (select unnest($1::uuid[])
                          union
-                         select id from longshore.jobs
+                         select id from longshore.jobs_live
                           where cancel_requested_at is not null and state in ('starting', 'running'))
               and state in ('starting', 'running', 'stopping')
             order by id"#,
@@ -216,6 +318,11 @@ pub struct Record {
     pub current: bool,
     /// How long ago its outcome was recorded, in seconds, by the database's clock.
     pub finished_secs: Option<f64>,
+    /// Whether the end of its log is still to be kept.
+    pub log_wanted: bool,
+    /// The pod and the container that tell most of it, if any was seen.
+    pub pod: Option<String>,
+    pub container: Option<String>,
 }
 
 /// The records of every attempt of `ids`.
@@ -224,7 +331,8 @@ pub async fn records(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Record>, Erro
     let rows = sqlx::query!(
         r#"select a.job_id, a.attempt, a.nonce, a.kube_uid,
                   a.attempt = j.attempt and j.state in ('starting', 'running', 'stopping') as "current!",
-                  extract(epoch from clock_timestamp() - a.finished_at)::float8 as finished_secs
+                  extract(epoch from clock_timestamp() - a.finished_at)::float8 as finished_secs,
+                  coalesce(a.log = 'wanted', false) as "log_wanted!", a.pod, a.container
              from longshore.attempts a join longshore.jobs j on j.id = a.job_id
             where a.job_id = any($1)"#,
         &ids
@@ -240,6 +348,9 @@ pub async fn records(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Record>, Erro
             uid: row.kube_uid.map(KubeUid),
             current: row.current,
             finished_secs: row.finished_secs,
+            log_wanted: row.log_wanted,
+            pod: row.pod,
+            container: row.container,
         })
         .collect())
 }
@@ -259,12 +370,24 @@ pub(super) struct Row {
     pub reason: Option<String>,
     pub message: Option<String>,
     pub cancel_requested: bool,
+    pub policy: Option<serde_json::Value>,
+    pub failed_attempts: i32,
+    pub interruptions: i32,
+    pub wait_code: Option<String>,
     pub held_secs: f64,
+    pub start_secs: Option<f64>,
+    pub run_secs: Option<f64>,
+    pub wait_secs: Option<f64>,
 }
 
 impl Row {
     fn into_holder(self) -> Result<Holder, Error> {
         let nonce = Nonce(self.nonce);
+        let unknown = |what: String| Error::Unknown { table: "jobs", what: format!("{what} of {}", self.id) };
+        let policy = self.policy.map(serde_json::from_value).transpose();
+        let policy = policy.map_err(|err| unknown(format!("a policy that cannot be read ({err})")))?;
+        // What it waits for is for people to read, and is written anew when it changes.
+        let waits = self.wait_code.as_deref().and_then(WaitCode::from_name).zip(self.wait_secs);
         let head = Head {
             id: JobId(self.id),
             version: self.version,
@@ -273,9 +396,14 @@ impl Row {
             namespace: self.namespace,
             queue: self.queue,
             cancel_requested: self.cancel_requested,
+            policy: policy.unwrap_or_default(),
+            failed_attempts: self.failed_attempts,
+            interruptions: self.interruptions,
             held_secs: self.held_secs,
+            start_secs: self.start_secs.unwrap_or(0.0),
+            run_secs: self.run_secs.unwrap_or(0.0),
+            waits,
         };
-        let unknown = |what: String| Error::Unknown { table: "jobs", what: format!("{} of {}", what, self.id) };
         match (StateName::from_name(&self.state), self.replica, self.kube_uid.map(KubeUid)) {
             (Some(StateName::Starting), Some(replica), _) => {
                 Ok(Holder::Claimed(Job { head, state: Claimed { replica: ReplicaId(replica), nonce } }))
@@ -308,7 +436,7 @@ impl Row {
 
 /// Rows that a test reads, without a database.
 #[cfg(test)]
-pub(crate) fn read_row(state: StateName, created: bool, cancel_requested: bool, held_secs: f64) -> Holder {
+pub(crate) fn read_row(state: StateName, created: bool, cancel_requested: bool, secs: f64, waits: Option<WaitCode>) -> Holder {
     let ending = (state == StateName::Stopping).then(|| Reason::Cancelled.name().to_owned());
     let row = Row {
         id: Uuid::nil(),
@@ -324,7 +452,14 @@ pub(crate) fn read_row(state: StateName, created: bool, cancel_requested: bool, 
         message: ending.clone(),
         reason: ending,
         cancel_requested,
-        held_secs,
+        policy: Some(serde_json::json!({"timeout_secs": 50.0, "start_timeout_secs": 50.0})),
+        failed_attempts: 0,
+        interruptions: 0,
+        wait_code: waits.map(|it| it.name().into()),
+        held_secs: secs,
+        start_secs: Some(secs),
+        run_secs: Some(secs),
+        wait_secs: waits.map(|_| secs),
     };
     row.into_holder().expect("a row that the constraints allow")
 }

@@ -30,12 +30,12 @@ pub async fn pending(conn: &mut Conn, after: Option<(i32, i64)>, limit: i64) -> 
              from longshore.queues q
              cross join lateral (
                  (select id, seq, name, queue, namespace, priority, state, created_at, claimed_at
-                    from longshore.jobs
+                    from longshore.jobs_live
                    where queue = q.name and state = 'pending' and priority = $1 and seq > $2
                    order by seq limit $3)
                  union all
                  (select id, seq, name, queue, namespace, priority, state, created_at, claimed_at
-                    from longshore.jobs
+                    from longshore.jobs_live
                    where queue = q.name and state = 'pending' and priority < coalesce($1::bigint, 2147483648)
                    order by priority desc, seq limit $3)
              ) head
@@ -65,32 +65,33 @@ pub async fn pending(conn: &mut Conn, after: Option<(i32, i64)>, limit: i64) -> 
         .collect())
 }
 
+/// A job that holds a slot, as it is shown.
+#[derive(Debug)]
+pub struct SlotRow {
+    pub job_id: Uuid,
+    pub name: String,
+    pub queue: String,
+    pub namespace: String,
+    pub priority: i32,
+    pub state: String,
+    pub attempt: i32,
+    pub since: jiff_sqlx::Timestamp,
+    pub code: String,
+    pub message: Option<String>,
+}
+
 /// What holds a slot, longest first.
-pub async fn holding(conn: &mut Conn, limit: i64) -> Result<Vec<Listed>, Error> {
-    let rows = sqlx::query!(
-        "select id, seq, name, queue, namespace, priority, state, created_at, claimed_at
-           from longshore.jobs
-          where state in ('starting', 'running', 'stopping')
-          order by claimed_at, priority desc, seq
-          limit $1",
+pub async fn holding(conn: &mut Conn, limit: i64) -> Result<Vec<SlotRow>, Error> {
+    Ok(sqlx::query_as!(
+        SlotRow,
+        r#"select job_id as "job_id!", name as "name!", queue as "queue!", namespace as "namespace!",
+                  priority as "priority!", state as "state!", attempt as "attempt!", since as "since!", code as "code!", message
+             from longshore.slots
+            limit $1"#,
         limit
     )
     .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Listed {
-            id: JobId(row.id),
-            seq: row.seq,
-            name: row.name,
-            queue: row.queue,
-            namespace: row.namespace,
-            priority: row.priority,
-            state: row.state,
-            created_at: row.created_at.to_jiff(),
-            claimed_at: row.claimed_at.map(|it| it.to_jiff()),
-        })
-        .collect())
+    .await?)
 }
 
 /// Which jobs a list is to show. What is `None` does not narrow it.
@@ -112,8 +113,13 @@ pub struct JobRow {
     pub priority: i32,
     pub state: String,
     pub attempt: i32,
+    pub failed_attempts: i32,
+    pub interruptions: i32,
+    pub policy: Option<serde_json::Value>,
     pub reason: Option<String>,
     pub message: Option<String>,
+    pub due_at: Option<jiff_sqlx::Timestamp>,
+    pub expires_at: Option<jiff_sqlx::Timestamp>,
     pub cancel_requested_at: Option<jiff_sqlx::Timestamp>,
     pub run_at: Option<jiff_sqlx::Timestamp>,
     pub created_at: jiff_sqlx::Timestamp,
@@ -127,8 +133,8 @@ pub struct JobRow {
 pub async fn list(conn: &mut Conn, filter: &Filter, before: Option<JobId>, limit: i64) -> Result<Vec<JobRow>, Error> {
     Ok(sqlx::query_as!(
         JobRow,
-        "select j.id, j.seq, j.name, j.queue, j.namespace, j.priority, j.state, j.attempt, j.reason, j.message,
-                j.cancel_requested_at, j.run_at, j.created_at, j.claimed_at, j.started_at, j.finished_at, s.spec
+        "select j.id, j.seq, j.name, j.queue, j.namespace, j.priority, j.state, j.attempt, j.failed_attempts, j.interruptions, j.policy,
+                j.reason, j.message, j.due_at, j.expires_at, j.cancel_requested_at, j.run_at, j.created_at, j.claimed_at, j.started_at, j.finished_at, s.spec
            from longshore.jobs j join longshore.job_specs s on s.job_id = j.id
           where ($1::text is null or j.state = $1) and ($2::text is null or j.queue = $2)
             and ($3::text is null or j.name = $3) and ($4::uuid is null or j.id < $4)
@@ -148,8 +154,8 @@ pub async fn list(conn: &mut Conn, filter: &Filter, before: Option<JobId>, limit
 pub async fn get(conn: &mut Conn, id: JobId) -> Result<Option<JobRow>, Error> {
     Ok(sqlx::query_as!(
         JobRow,
-        "select j.id, j.seq, j.name, j.queue, j.namespace, j.priority, j.state, j.attempt, j.reason, j.message,
-                j.cancel_requested_at, j.run_at, j.created_at, j.claimed_at, j.started_at, j.finished_at, s.spec
+        "select j.id, j.seq, j.name, j.queue, j.namespace, j.priority, j.state, j.attempt, j.failed_attempts, j.interruptions, j.policy,
+                j.reason, j.message, j.due_at, j.expires_at, j.cancel_requested_at, j.run_at, j.created_at, j.claimed_at, j.started_at, j.finished_at, s.spec
            from longshore.jobs j join longshore.job_specs s on s.job_id = j.id
           where j.id = $1",
         id.0
@@ -165,10 +171,10 @@ pub async fn position(conn: &mut Conn, priority: i32, seq: i64) -> Result<i64, E
              from (select
                      from longshore.queues q
                      cross join lateral (
-                         (select from longshore.jobs
+                         (select from longshore.jobs_live
                            where queue = q.name and state = 'pending' and priority > $1 limit $3)
                          union all
-                         (select from longshore.jobs
+                         (select from longshore.jobs_live
                            where queue = q.name and state = 'pending' and priority = $1 and seq < $2 limit $3)
                      ) ahead
                     limit $3) ahead"#,
@@ -189,9 +195,14 @@ pub struct AttemptRow {
     pub kube_uid: Option<String>,
     pub node: Option<String>,
     pub pod: Option<String>,
+    pub container: Option<String>,
     pub exit_code: Option<i32>,
+    pub termination_message: Option<String>,
     pub reason: Option<String>,
     pub message: Option<String>,
+    pub counts: Option<bool>,
+    pub log: Option<String>,
+    pub pending_at: jiff_sqlx::Timestamp,
     pub claimed_at: jiff_sqlx::Timestamp,
     pub created_at: Option<jiff_sqlx::Timestamp>,
     pub started_at: Option<jiff_sqlx::Timestamp>,
@@ -202,8 +213,8 @@ pub struct AttemptRow {
 pub async fn attempts(conn: &mut Conn, id: JobId) -> Result<Vec<AttemptRow>, Error> {
     Ok(sqlx::query_as!(
         AttemptRow,
-        "select attempt, kube_name, kube_uid, node, pod, exit_code, reason, message,
-                claimed_at, created_at, started_at, finished_at
+        "select attempt, kube_name, kube_uid, node, pod, container, exit_code, termination_message, reason, message,
+                counts, log, pending_at, claimed_at, created_at, started_at, finished_at
            from longshore.attempts where job_id = $1 order by attempt",
         id.0
     )
@@ -219,7 +230,7 @@ pub struct EventRow {
     pub attempt: i32,
     pub from_state: Option<String>,
     pub to_state: String,
-    pub reason: Option<String>,
+    pub reason: String,
     pub message: Option<String>,
     pub replica: Option<Uuid>,
 }

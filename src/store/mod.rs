@@ -6,13 +6,16 @@
 pub mod claims;
 pub mod intents;
 pub mod jobs;
+pub mod history;
 pub mod limits;
+pub mod logs;
 pub mod lists;
 pub mod migrate;
 pub mod notices;
 pub mod replicas;
 pub mod signals;
 pub mod submit;
+pub mod why;
 
 use std::{
     sync::{
@@ -181,6 +184,15 @@ pub enum Error {
     Migrate(#[source] sqlx::migrate::MigrateError),
     #[error("a statement failed")]
     Statement(#[source] sqlx::Error),
+}
+
+impl Error {
+    /// Whether a statement met a row that another one had just moved to another partition, which is where jobs go that are
+    /// over. Nothing was done.
+    pub fn is_moved_away(&self) -> bool {
+        let Self::Busy(sqlx::Error::Database(db)) = self else { return false };
+        db.code().as_deref() == Some("40001")
+    }
 }
 
 impl From<sqlx::Error> for Error {

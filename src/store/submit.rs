@@ -84,7 +84,8 @@ async fn insert(
             submission.idempotency_key.as_deref(),
             request_hash,
             by.0,
-            POSITION_LIMIT
+            POSITION_LIMIT,
+            submission.stored_policy() as _
         )
         .fetch_optional(conn)
         .await?;

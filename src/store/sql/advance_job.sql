@@ -1,23 +1,41 @@
--- Moves one job along one edge, if nobody moved it since it was read; keeps the attempt's facts; tells it. Index: jobs_pkey.
-with moved as (
-    update longshore.jobs
+-- Moves one job along one edge, if nobody moved it since it was read; keeps what its attempt came to; tells it.
+-- What is not over lies in the one partition that `part` names. Index: jobs_live_pkey.
+with clock as materialized (
+    select clock_timestamp() as now
+), moved as (
+    update longshore.jobs j
     set state = $4, version = version + 1, replica = $5, nonce = $6, kube_uid = $7, reason = $8, message = $9,
-        started_at = case when $4 = 'running' then coalesce(started_at, clock_timestamp()) else started_at end,
-        finished_at = case when $4 in ('succeeded', 'failed', 'cancelled') then clock_timestamp() end
-    where id = $1 and version = $2 and state = $3
-    returning id, attempt, version
+        wait_code = $10, wait_message = $11, wait_since = case when $10::text is not null then clock.now end,
+        due_at = clock.now + make_interval(secs => $12),
+        expires_at = case
+            when $4 = 'scheduled'
+            then clock.now + make_interval(secs => $12 + (j.policy ->> 'queue_timeout_secs')::double precision)
+            else j.expires_at end,
+        failed_attempts = j.failed_attempts + coalesce($13::boolean, false)::integer,
+        interruptions = j.interruptions + coalesce(not $13::boolean, false)::integer,
+        start_clock_at = case when $4 = 'starting' then coalesce(j.start_clock_at, clock.now) else j.start_clock_at end,
+        started_at = case when $4 = 'running' then coalesce(j.started_at, clock.now) else j.started_at end,
+        finished_at = case when $4 in ('succeeded', 'failed', 'cancelled') then clock.now end,
+        part = case when $4 in ('succeeded', 'failed', 'cancelled') then clock.now else 'infinity' end
+    from clock
+    where j.id = $1 and j.part = 'infinity' and j.version = $2 and j.state = $3
+    returning j.id, j.attempt, j.version
 ), facts as (
     update longshore.attempts a
-    set kube_name = coalesce($10, a.kube_name), kube_uid = coalesce($7, a.kube_uid),
-        node = coalesce($11, a.node), pod = coalesce($12, a.pod), exit_code = coalesce($13, a.exit_code),
-        reason = coalesce($8, a.reason), message = coalesce($9, a.message),
-        created_at = case when $7::text is null then a.created_at else coalesce(a.created_at, clock_timestamp()) end,
-        started_at = coalesce($14::timestamptz, a.started_at),
-        finished_at = case when $4 in ('succeeded', 'failed', 'cancelled') then clock_timestamp() end
-    from moved m
-    where a.job_id = m.id and a.attempt = m.attempt
+    set kube_name = coalesce($14, a.kube_name), kube_uid = coalesce($7, a.kube_uid),
+        node = coalesce($15, a.node), pod = coalesce($16, a.pod), container = coalesce($17, a.container),
+        exit_code = coalesce($18, a.exit_code), termination_message = coalesce($19, a.termination_message),
+        reason = coalesce($20, $8, a.reason), message = coalesce($21, $9, a.message),
+        counts = coalesce($13, a.counts), log = coalesce(a.log, $22),
+        created_at = case when $7::text is null then a.created_at else coalesce(a.created_at, clock.now) end,
+        started_at = coalesce($23::timestamptz, a.started_at),
+        finished_at = case when $20::text is not null then clock.now end
+    from moved m, clock
+    where a.job_id = $1 and a.attempt = m.attempt
 ), told as (
     insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, message, replica)
-    select id, attempt, $3, $4, coalesce($8, case when $3 = $4 then 'created' end), $9, $15 from moved
+    select id, attempt, $3, $4,
+           coalesce($20, $8, case when $3 = $4 then 'created' else 'started' end), coalesce($21, $9), $24
+    from moved
 )
 select version from moved

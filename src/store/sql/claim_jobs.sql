@@ -11,40 +11,40 @@ with best as (
     from longshore.queues q
     cross join lateral (
         select id, priority, seq
-        from longshore.jobs
+        from longshore.jobs_live
         where queue = q.name and state = 'pending'
         order by priority desc, seq
         limit $2
     ) head
     where exists (
         select from (
-            select created_at
-            from longshore.jobs
+            select pending_at
+            from longshore.jobs_live
             where queue = q.name and state = 'pending'
             order by priority desc, seq
             limit 1000
         ) waiting
-        where waiting.created_at <= clock_timestamp() - make_interval(secs => $3)
+        where waiting.pending_at <= clock_timestamp() - make_interval(secs => $3)
     )
     order by head.priority desc, head.seq
     limit $2
 ), pick as materialized (
     select id
-    from longshore.jobs
+    from longshore.jobs_live
     where id = any(array(select id from best)) and state || '' = 'pending'
     order by id
     for update skip locked
 ), claimed as (
-    update longshore.jobs
+    update longshore.jobs_live
     set state = 'starting', version = version + 1, attempt = attempt + 1,
-        replica = $1, nonce = gen_random_uuid(), claimed_at = clock_timestamp()
+        replica = $1, nonce = gen_random_uuid(), claimed_at = clock_timestamp(), start_clock_at = null, started_at = null
     where id = any(array(select id from pick))
-    returning id, attempt, nonce, claimed_at, priority, seq
+    returning id, attempt, nonce, pending_at, claimed_at, priority, seq
 ), facts as (
-    insert into longshore.attempts (job_id, attempt, nonce, claimed_at, claimed_by)
-    select id, attempt, nonce, claimed_at, $1 from claimed
+    insert into longshore.attempts (job_id, attempt, nonce, pending_at, claimed_at, claimed_by)
+    select id, attempt, nonce, pending_at, claimed_at, $1 from claimed
 ), told as (
-    insert into longshore.job_events (job_id, attempt, from_state, to_state, replica)
-    select id, attempt, 'pending', 'starting', $1 from claimed order by priority desc, seq
+    insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, replica)
+    select id, attempt, 'pending', 'starting', 'claimed', $1 from claimed order by priority desc, seq
 )
 select count(*) as "claimed!" from claimed

@@ -1,7 +1,7 @@
 -- Takes over the claimed jobs of replicas that are dead by the database's clock. Index: jobs_claimed.
 with orphan as materialized (
     select j.id, j.replica
-    from longshore.jobs j
+    from longshore.jobs_live j
     where j.replica is not null and j.replica <> $1
       and not exists (
           select from longshore.replicas r
@@ -10,7 +10,7 @@ with orphan as materialized (
     limit $2
     for update of j skip locked
 ), taken as (
-    update longshore.jobs j
+    update longshore.jobs_live j
     set replica = $1, version = version + 1
     from orphan o
     where j.id = o.id and j.replica = o.replica

@@ -1,0 +1,197 @@
+//! Clearing the cluster of what is over: the end of each log that is to be kept is saved first, then the Kubernetes Job is
+//! removed, many of them by one request.
+//!
+//! What is to be done is worked out from rows and cluster by the reconciler, again and again; this is only the list of what
+//! it found and has not been done yet. A crash loses the list and nothing else: the next pass makes it anew.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cluster::{Cluster, logs::TAIL_BYTES, seen::SeenJob, view::View},
+    error::chain,
+    id::{AttemptNo, JobId, KubeUid},
+    store::{
+        Db, Error, claims,
+        logs::{self, Kept},
+        signals::{Signal, Signals},
+    },
+};
+
+/// How long removals are gathered, so that one request takes many: nobody waits for them.
+const GATHER: Duration = Duration::from_millis(500);
+/// The most Jobs that one request removes: it names them all in its URL, 40 bytes each.
+const AT_ONCE: usize = 100;
+/// The most logs that are read at a time.
+const LOGS_AT_ONCE: usize = 4;
+/// How long what was done is remembered, until the watch shows it.
+const REMEMBER: Duration = Duration::from_secs(30);
+/// How often a log is asked for that cannot be read, before it is given up for missing.
+const LOG_TRIES: u32 = 5;
+
+/// One thing to do about one Kubernetes Job.
+#[derive(Debug, Clone)]
+pub enum Task {
+    SaveLog { job: JobId, attempt: AttemptNo, namespace: String, pod: Option<String>, container: Option<String> },
+    Remove { job: JobId, attempt: AttemptNo, seen: SeenJob },
+}
+
+/// What is to be done, and what was done lately.
+#[derive(Default)]
+pub struct Tasks {
+    logs: Mutex<HashMap<KubeUid, Entry>>,
+    removals: Mutex<HashMap<KubeUid, Entry>>,
+    added: Notify,
+    log_added: Notify,
+}
+
+struct Entry {
+    /// None: it is being done, or was.
+    task: Option<Task>,
+    since: Instant,
+    tries: u32,
+}
+
+impl Tasks {
+    /// Adds what is not there yet.
+    pub fn add(&self, uid: KubeUid, task: Task) {
+        let (map, added) = match task {
+            Task::SaveLog { .. } => (&self.logs, &self.log_added),
+            Task::Remove { .. } => (&self.removals, &self.added),
+        };
+        let mut map = locked(map);
+        let entry = map.entry(uid).or_insert(Entry { task: None, since: Instant::now(), tries: 0 });
+        if entry.task.is_none() && (entry.tries == 0 || entry.since.elapsed() > REMEMBER) {
+            *entry = Entry { task: Some(task), since: Instant::now(), tries: entry.tries + 1 };
+            added.notify_one();
+        }
+    }
+
+    fn take(map: &Mutex<HashMap<KubeUid, Entry>>) -> Vec<(KubeUid, Task, u32)> {
+        let mut map = locked(map);
+        map.retain(|_, it| it.task.is_some() || it.since.elapsed() <= REMEMBER * LOG_TRIES);
+        map.iter_mut().filter_map(|(uid, it)| it.task.take().map(|task| (uid.clone(), task, it.tries))).collect()
+    }
+
+    /// It did not go well: whoever finds it next may add it again at once.
+    fn forget(map: &Mutex<HashMap<KubeUid, Entry>>, uid: &KubeUid) {
+        locked(map).remove(uid);
+    }
+}
+
+/// A map of tasks is whole after every statement.
+fn locked(map: &Mutex<HashMap<KubeUid, Entry>>) -> MutexGuard<'_, HashMap<KubeUid, Entry>> {
+    map.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One replica's cleaner.
+pub struct Cleaner {
+    pub instance: Arc<str>,
+    pub db: Arc<Db>,
+    pub cluster: Arc<Cluster>,
+    pub view: Arc<View>,
+    pub signals: Arc<Signals>,
+    pub tasks: Arc<Tasks>,
+}
+
+impl Cleaner {
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        stop.run_until_cancelled(async {
+            tokio::join!(self.save_logs(), self.remove());
+        })
+        .await;
+    }
+
+    async fn save_logs(&self) {
+        loop {
+            self.tasks.log_added.notified().await;
+            let saving = Tasks::take(&self.tasks.logs).into_iter().map(|(uid, task, tries)| self.save(uid, task, tries));
+            futures::stream::iter(saving).buffer_unordered(LOGS_AT_ONCE).collect::<()>().await;
+        }
+    }
+
+    async fn save(&self, uid: KubeUid, task: Task, tries: u32) {
+        let Task::SaveLog { job, attempt, namespace, pod, container } = task else { return };
+        let tail = match &pod {
+            Some(pod) => self.cluster.log_tail(&namespace, pod, container.as_deref()).await,
+            None => Ok(None),
+        };
+        let kept = match tail {
+            Ok(tail) => tail,
+            Err(err) if tries < LOG_TRIES => {
+                tracing::warn!(job = %job, attempt, error = %err, "could not read a log; trying again");
+                return;
+            }
+            Err(err) => {
+                tracing::warn!(job = %job, attempt, error = %err, "gave up reading a log");
+                None
+            }
+        };
+        let kept = kept.zip(pod).map(|(tail, pod)| Kept {
+            pod,
+            container: container.unwrap_or_default(),
+            tail: tail.text,
+            truncated: tail.truncated,
+        });
+        debug_assert!(kept.as_ref().is_none_or(|it| it.tail.len() <= 3 * TAIL_BYTES));
+        match self.db.within(async { logs::keep(&mut *self.db.conn().await?, job, attempt, kept.as_ref()).await }).await {
+            Ok(()) => self.view.look_again(job),
+            Err(err) => {
+                tracing::warn!(job = %job, attempt, error = chain(&err), "could not keep a log; trying again");
+                Tasks::forget(&self.tasks.logs, &uid);
+            }
+        }
+    }
+
+    async fn remove(&self) {
+        loop {
+            self.tasks.added.notified().await;
+            tokio::time::sleep(GATHER).await;
+            let mut alike: HashMap<(String, AttemptNo), Vec<(KubeUid, JobId, SeenJob)>> = HashMap::new();
+            for (uid, task, _) in Tasks::take(&self.tasks.removals) {
+                let Task::Remove { job, attempt, seen } = task else { continue };
+                alike.entry((seen.namespace.clone(), attempt)).or_default().push((uid, job, seen));
+            }
+            for ((namespace, attempt), jobs) in alike {
+                for some in jobs.chunks(AT_ONCE) {
+                    self.remove_some(&namespace, attempt, some).await;
+                }
+            }
+        }
+    }
+
+    async fn remove_some(&self, namespace: &str, attempt: AttemptNo, jobs: &[(KubeUid, JobId, SeenJob)]) {
+        let removed = match jobs {
+            [(_, _, one)] => self.cluster.remove(one).await.map(|_| ()),
+            many => {
+                let ids: Vec<JobId> = many.iter().map(|it| it.1).collect();
+                self.cluster.remove_all(namespace, attempt, &ids, &self.instance).await
+            }
+        };
+        if let Err(err) = removed {
+            tracing::warn!(jobs = jobs.len(), error = %err, "could not remove finished Kubernetes Jobs; trying again");
+            for (uid, ..) in jobs {
+                Tasks::forget(&self.tasks.removals, uid);
+            }
+            return;
+        }
+        // A quota counts finished Jobs too: the best of those who wait for it are next.
+        let freed = async {
+            let most = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
+            Ok::<_, Error>(claims::quota_freed(&mut *self.db.conn().await?, namespace, most).await?)
+        };
+        match self.db.within(freed).await {
+            Ok(0) => {}
+            Ok(_) => self.signals.raise(Signal::Work),
+            Err(err) => tracing::debug!(error = chain(&err), "could not hasten what waits for a quota"),
+        }
+    }
+}
