@@ -11,6 +11,8 @@ pub enum Exit {
     RequestFailed = 1,
     /// The command line, or the file it names, is wrong; nothing was asked of the server.
     Usage = 2,
+    /// What was asked about has yet to happen.
+    NotYet = 3,
     NotFound = 4,
     /// 401 or 403.
     NotAllowed = 5,

@@ -22,6 +22,8 @@ pub enum Failure {
     Refused(Box<Refusal>),
     /// What answered does not talk like Longshore.
     Foreign { url: String, what: String, status: Option<u16>, unsure: bool },
+    /// A text of which only a part came.
+    CutOff { cause: String },
     /// A submission of which it is not known whether it was accepted.
     Unsure { cause: Box<Failure>, key: String },
     /// What was found out could not be printed.
@@ -67,7 +69,7 @@ impl Failure {
         match self {
             Self::Usage { .. } => Exit::Usage,
             Self::NoSuchJob { .. } => Exit::NotFound,
-            Self::Unreachable { .. } => Exit::RequestFailed,
+            Self::Unreachable { .. } | Self::CutOff { .. } => Exit::RequestFailed,
             Self::Foreign { status, .. } => status.map_or(Exit::RequestFailed, |it| Exit::of_refusal(it, "")),
             Self::Refused(it) => Exit::of_refusal(it.status, it.problem.code.as_str()),
             Self::Unsure { cause, .. } => cause.exit(),
@@ -81,7 +83,21 @@ impl Failure {
         match self {
             Self::Unreachable { .. } | Self::Foreign { .. } | Self::Stdout(_) => true,
             Self::Refused(it) => matches!(it.status, 401 | 403 | 429 | 502..=504),
-            Self::Usage { .. } | Self::NoSuchJob { .. } | Self::Unsure { .. } => false,
+            Self::Usage { .. } | Self::NoSuchJob { .. } | Self::CutOff { .. } | Self::Unsure { .. } => false,
+        }
+    }
+
+    /// Whether a replica that goes, or a proxy that will not wait, may be all that is wrong.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Foreign { status, .. } => status.is_some_and(|it| matches!(it, 502..=504)),
+            Self::Refused(it) => matches!(it.status, 502..=504),
+            Self::Usage { .. }
+            | Self::NoSuchJob { .. }
+            | Self::CutOff { .. }
+            | Self::Unsure { .. }
+            | Self::Stdout(_) => false,
         }
     }
 
@@ -91,7 +107,7 @@ impl Failure {
             Self::Unreachable { unsure, .. } | Self::Foreign { unsure, .. } => *unsure,
             Self::Refused(it) => it.unsure,
             Self::Unsure { .. } => true,
-            Self::Usage { .. } | Self::NoSuchJob { .. } | Self::Stdout(_) => false,
+            Self::Usage { .. } | Self::NoSuchJob { .. } | Self::CutOff { .. } | Self::Stdout(_) => false,
         }
     }
 
@@ -100,7 +116,11 @@ impl Failure {
         match &mut self {
             Self::Unreachable { unsure, .. } | Self::Foreign { unsure, .. } => *unsure |= earlier,
             Self::Refused(it) => it.unsure |= earlier,
-            Self::Usage { .. } | Self::NoSuchJob { .. } | Self::Unsure { .. } | Self::Stdout(_) => {}
+            Self::Usage { .. }
+            | Self::NoSuchJob { .. }
+            | Self::CutOff { .. }
+            | Self::Unsure { .. }
+            | Self::Stdout(_) => {}
         }
         self
     }
@@ -118,6 +138,11 @@ impl Failure {
         exit
     }
 
+    /// What went wrong, without the remedy.
+    pub fn in_a_line(&self) -> String {
+        self.lines().first().map(|it| it.trim_start_matches("error: ").to_owned()).unwrap_or_default()
+    }
+
     fn lines(&self) -> Vec<String> {
         match self {
             Self::Usage { what, fix } => vec![format!("error: {what}"), format!("fix: {fix}")],
@@ -133,6 +158,9 @@ impl Failure {
                 format!("error: what answers at {url} does not talk like Longshore: {what}"),
                 "fix: give Longshore's address with --url or LONGSHORE_URL".into(),
             ],
+            Self::CutOff { cause } => {
+                vec![format!("error: the text was cut off: {cause}"), "fix: ask for it again; it begins anew".into()]
+            }
             Self::Unsure { cause, key } => {
                 let mut lines = cause.lines();
                 lines.push("error: the job may have been accepted, or not".into());
@@ -157,6 +185,7 @@ impl Failure {
             Self::NoSuchJob { .. } => "no_such_job",
             Self::Unreachable { .. } => "unreachable",
             Self::Foreign { .. } => "not_longshore",
+            Self::CutOff { .. } => "cut_off",
             Self::Stdout(_) => "output_failed",
         };
         let lines = self.lines();
@@ -184,6 +213,7 @@ impl Refusal {
             "no_such_job" => Some("`longshore list` shows the jobs there are"),
             "idempotency_key_reused" => Some("give each job an --idempotency-key of its own, or none"),
             "no_such_path" | "wrong_method" => Some("use a `longshore` of the server's version, and check --url"),
+            "no_log" => Some("`longshore get ID` says how far the job came"),
             "queue_full" => Some("submit it again later"),
             _ if self.status >= 500 => Some("try it again; if that does not help, the server's log says why"),
             _ => None,

@@ -11,8 +11,8 @@ use std::{
 };
 
 use jiff::Timestamp;
-use reqwest::{Method, Response, StatusCode, Url, header, redirect::Policy};
-use serde::{Deserialize, de::DeserializeOwned};
+use reqwest::{Response, StatusCode, Url, header, redirect::Policy};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -22,12 +22,15 @@ use super::{
     failure::{Failure, Problem, Refusal},
     output::note,
     retry::{PATIENCE, Patience, retry_after},
+    stream::Stream,
 };
+
+pub use super::ask::{Answer, Ask};
 
 /// How long a connection may take to be made, by when a person doubts the address.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long an answer may take beyond what it was asked to wait.
-const ANSWER: Duration = Duration::from_secs(30);
+/// How often a silent connection is tried.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The largest answer that is read, in bytes: several times the longest list there is.
 const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 
@@ -37,68 +40,6 @@ pub struct Http {
     base: Url,
     /// Set when it has been said that requests are being repeated.
     has_told: AtomicBool,
-}
-
-/// A request.
-pub struct Ask<'a> {
-    method: Method,
-    path: &'a [&'a str],
-    query: Vec<(&'static str, String)>,
-    body: Option<&'a Value>,
-    timeout: Duration,
-    /// Whether the answer may be held back on purpose.
-    is_held: bool,
-}
-
-impl<'a> Ask<'a> {
-    pub fn get(path: &'a [&'a str]) -> Self {
-        Self { method: Method::GET, path, query: Vec::new(), body: None, timeout: ANSWER, is_held: false }
-    }
-
-    pub fn post(path: &'a [&'a str], body: &'a Value) -> Self {
-        Self { method: Method::POST, body: Some(body), ..Self::get(path) }
-    }
-
-    pub fn delete(path: &'a [&'a str]) -> Self {
-        Self { method: Method::DELETE, ..Self::get(path) }
-    }
-
-    pub fn query(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
-        self.query.extend(value.map(|it| (name, it.to_string())));
-        self
-    }
-
-    /// For an answer that is held back for `held`.
-    pub fn held(mut self, held: Duration) -> Self {
-        self.timeout = ANSWER.saturating_add(held);
-        self.is_held = true;
-        self.query("timeout", Some(format!("{}ms", held.as_millis())))
-    }
-}
-
-/// A good answer.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub link: Option<String>,
-    pub body: Value,
-    url: String,
-}
-
-impl Answer {
-    /// The body, read as what a Longshore would answer.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        self.read_part(&self.body)
-    }
-
-    /// A part of the body, likewise.
-    pub fn read_part<T: DeserializeOwned>(&self, part: &Value) -> Result<T, Failure> {
-        T::deserialize(part).map_err(|err| self.foreign(err.to_string()))
-    }
-
-    pub fn foreign(&self, what: String) -> Failure {
-        Failure::Foreign { url: self.url.clone(), what, status: None, unsure: true }
-    }
 }
 
 /// A request that failed, and whether to make it again: not, or after so long at least.
@@ -120,6 +61,8 @@ impl Http {
         let mut client = reqwest::Client::builder()
             .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
+            // Whoever follows a silent log has no other way to learn that the other side is gone.
+            .tcp_keepalive(KEEP_ALIVE)
             // A redirected POST would arrive as a GET.
             .redirect(Policy::none());
         if is_this_machine(&base) {
@@ -135,16 +78,25 @@ impl Http {
 
     /// Asks until there is an answer, or asking again would not help.
     pub async fn send(&self, ask: Ask<'_>) -> Result<Answer, Failure> {
+        self.patiently(&ask, || self.once(&ask)).await
+    }
+
+    /// The same for an answer that comes bit by bit. What breaks off later is not asked for again.
+    pub async fn stream(&self, ask: Ask<'_>) -> Result<Stream, Failure> {
+        self.patiently(&ask, || self.opened(&ask)).await
+    }
+
+    async fn patiently<T>(&self, ask: &Ask<'_>, once: impl AsyncFn() -> Result<T, Missed>) -> Result<T, Failure> {
         let mut patience = Patience::default();
         let mut unsure = false;
         loop {
             let asked = Instant::now();
-            let Missed { failure, again } = match self.once(&ask).await {
+            let Missed { failure, again } = match once().await {
                 Ok(answer) => return Ok(answer),
                 Err(missed) => missed,
             };
             unsure |= failure.is_unsure();
-            if ask.is_held && asked.elapsed() > PATIENCE && matches!(failure, Failure::Unreachable { .. }) {
+            if ask.is_held() && asked.elapsed() > PATIENCE && failure.is_passing() {
                 // It went well for a while: a replica that ends cuts its long polls, and so may the next one.
                 patience = Patience::default();
             }
@@ -157,13 +109,7 @@ impl Http {
     }
 
     async fn once(&self, ask: &Ask<'_>) -> Result<Answer, Missed> {
-        let mut request = self.client.request(ask.method.clone(), self.url(ask.path)).timeout(ask.timeout);
-        if !ask.query.is_empty() {
-            request = request.query(&ask.query);
-        }
-        if let Some(body) = ask.body {
-            request = request.json(body);
-        }
+        let request = ask.build(&self.client, self.url(ask.path()));
         let mut response = request.send().await.map_err(|err| self.no_answer(&err))?;
         let body = self.body(&mut response).await?;
         if response.status().is_success() {
@@ -172,9 +118,19 @@ impl Http {
                 failure: self.foreign("it answers something else than JSON", None),
                 again: None,
             })?;
-            return Ok(Answer { status: response.status(), link, body, url: self.shown_base() });
+            return Ok(Answer::new(response.status(), link, body, self.shown_base()));
         }
         Err(self.refused(&response, &body))
+    }
+
+    async fn opened(&self, ask: &Ask<'_>) -> Result<Stream, Missed> {
+        let request = ask.build(&self.client, self.url(ask.path()));
+        let mut response = request.send().await.map_err(|err| self.no_answer(&err))?;
+        if !response.status().is_success() {
+            let body = self.body(&mut response).await?;
+            return Err(self.refused(&response, &body));
+        }
+        Stream::of(response).map_err(|what| Missed { failure: self.foreign(what, None), again: None })
     }
 
     async fn body(&self, response: &mut Response) -> Result<Vec<u8>, Missed> {
@@ -272,7 +228,7 @@ fn is_this_machine(url: &Url) -> bool {
 }
 
 /// The last cause, which is the one that says something.
-fn deepest(err: &dyn Error) -> String {
+pub fn deepest(err: &dyn Error) -> String {
     let mut cause = err;
     while let Some(next) = cause.source() {
         cause = next;

@@ -135,7 +135,7 @@ impl<'a> Sheet<'a> {
                     text.push_str(&text::json(item, false));
                     self.jobs += 1;
                 }
-                return if text.is_empty() { Ok(()) } else { output::print_part(&text) };
+                return if text.is_empty() { Ok(()) } else { output::print_part(text.as_bytes()) };
             }
             Format::Name if !jobs.is_empty() => {
                 print(&jobs.iter().map(|it| format!("job/{}", it.job_id)).collect::<Vec<_>>().join("\n"))?;

@@ -1,14 +1,19 @@
 //! The client commands: each turns its arguments into requests and their answers into text, JSON and an exit code.
 
+mod ask;
 mod cancel;
 mod exit;
 mod failure;
 mod get;
 mod http;
 mod list;
+mod logs;
 mod output;
+mod policy;
 mod request;
 mod retry;
+mod scrub;
+mod stream;
 mod submit;
 mod text;
 mod view;
@@ -43,6 +48,8 @@ pub enum Command {
     List(list::List),
     /// Describe a job and its attempts
     Get(get::Get),
+    /// Show what a job printed, live or what was kept of it
+    Logs(logs::Logs),
     /// Cancel jobs: at once where they wait, else they are stopped
     Cancel(cancel::Cancel),
     /// Wait until jobs have ended
@@ -65,6 +72,7 @@ impl Command {
             Self::Submit(it) => it.output,
             Self::List(it) => it.output,
             Self::Get(it) => it.output,
+            Self::Logs(_) => Format::Table,
             Self::Cancel(it) => it.output,
             Self::Wait(it) => it.output,
         }
@@ -75,6 +83,7 @@ impl Command {
             Self::Submit(it) => submit::run(http, it).await,
             Self::List(it) => list::run(http, &it).await,
             Self::Get(it) => get::run(http, &it).await,
+            Self::Logs(it) => logs::run(http, &it).await,
             Self::Cancel(it) => cancel::run(http, &it).await,
             Self::Wait(it) => wait::run(http, &it).await,
         }

@@ -26,10 +26,10 @@ pub fn print(line: &str) -> Result<(), Failure> {
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Failure::Stdout)
 }
 
-/// Writes text to stdout that other text will go on from.
-pub fn print_part(text: &str) -> Result<(), Failure> {
+/// Writes to stdout what other text will go on from.
+pub fn print_part(text: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Stdout)
+    out.write_all(text).and_then(|()| out.flush()).map_err(Failure::Stdout)
 }
 
 /// Writes a line to stderr. Where that fails there is nobody left to tell.

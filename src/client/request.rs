@@ -4,7 +4,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{failure::Failure, text::Span};
+use super::{failure::Failure, policy::Policy, text::Span};
 
 /// What a job is to be.
 #[derive(Debug, Default, Args)]
@@ -33,9 +33,6 @@ pub struct Fields {
     /// An annotation for the Job and its pods, as often as needed
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     annotation: Vec<Pair>,
-    /// How long it may run, such as 90s or 1h30m
-    #[arg(long, value_name = "TIME")]
-    timeout: Option<Span>,
     /// Start it no sooner than after this time, such as 15m
     #[arg(long, value_name = "TIME", conflicts_with = "run_at")]
     delay: Option<Span>,
@@ -51,6 +48,8 @@ pub struct Fields {
     /// The service account its pods run as
     #[arg(long, value_name = "NAME")]
     service_account: Option<String>,
+    #[command(flatten)]
+    policy: Policy,
     /// The command it runs, after `--` [default: that of the image]
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -113,7 +112,6 @@ impl Fields {
             ("queue", self.queue.map(Value::from)),
             ("namespace", self.namespace.map(Value::from)),
             ("image", self.image.map(Value::from)),
-            ("timeout", self.timeout.map(|it| it.text.into())),
             ("delay", self.delay.map(|it| it.text.into())),
             ("run_at", self.run_at.map(|it| it.to_string().into())),
             ("parallelism", self.parallelism.map(Value::from)),
@@ -121,6 +119,7 @@ impl Fields {
             ("service_account", self.service_account.map(Value::from)),
         ];
         body.extend(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        self.policy.write(body)?;
         put_all(body, "env", self.env, put_variable)?;
         put_all(body, "labels", self.label, put_entry)?;
         put_all(body, "annotations", self.annotation, put_entry)

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{
     Exit, Failure, Format,
     http::{Ask, Http, job_id},
+    logs,
     output::{note, print},
     request::Fields,
     text::{self, Shown},
@@ -22,7 +23,7 @@ const FILE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The arguments of `submit`.
 #[derive(Debug, Args)]
-#[command(after_help = format!("Exit codes: 0 it was accepted, 6 it was refused, 1 the request failed. With --wait: {}.",
+#[command(after_help = format!("Exit codes: 0 it was accepted, 6 it was refused, 1 the request failed. With --wait or --follow: {}.",
     wait::EXITS))]
 pub struct Submit {
     #[command(flatten)]
@@ -37,6 +38,10 @@ pub struct Submit {
     /// Wait until the job has ended, and exit as `longshore wait` does
     #[arg(long)]
     wait: bool,
+    /// Show what the job prints, attempt after attempt, until it has ended, and exit as with --wait. Then stdout is the
+    /// log, and what else there is to say goes to stderr
+    #[arg(long, conflicts_with = "wait")]
+    follow: bool,
     /// How to print it; `json` is one object, with --wait the whole job
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
@@ -53,6 +58,10 @@ struct Accepted {
 
 /// Submits a job.
 pub async fn run(http: &Http, submit: Submit) -> Result<Exit, Failure> {
+    if submit.follow && submit.output != Format::Table {
+        let fix = "leave out --output, or wait with --wait and read the log with `longshore logs`";
+        return Err(Failure::usage("--follow prints the log and nothing else to stdout", fix));
+    }
     let file = submit.file.as_ref().map(read).transpose()?;
     let (body, key) = submit.fields.request(file, submit.idempotency_key, || Uuid::new_v4().to_string())?;
     let is_later = ["delay", "run_at"].iter().any(|it| body.get(it).is_some_and(|it| !it.is_null()));
@@ -63,6 +72,12 @@ pub async fn run(http: &Http, submit: Submit) -> Result<Exit, Failure> {
     let answer = http.send(Ask::post(&["jobs"], &body)).await.map_err(unsure)?;
     let accepted: Accepted = answer.read().map_err(unsure)?;
     let was_before = answer.status == StatusCode::OK;
+    if submit.follow {
+        note(&accepted.line(was_before, is_later));
+        let job = logs::to_the_end(http, job_id(accepted.job_id.as_str())?).await?;
+        note(&job.line());
+        return Ok(job.exit());
+    }
     match submit.output {
         Format::Table => print(&accepted.line(was_before, is_later))?,
         Format::Name => print(&format!("job/{}", accepted.job_id))?,

@@ -48,7 +48,7 @@ pub fn clean(text: &str) -> String {
 }
 
 /// C0 and C1 control characters and DEL, which terminals obey; and what reorders text, so that it reads as another.
-fn is_hostile(c: char) -> bool {
+pub fn is_hostile(c: char) -> bool {
     let reorders =
         matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || reorders

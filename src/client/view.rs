@@ -67,6 +67,11 @@ pub struct Spec {
 }
 
 impl Job {
+    /// The first attempt after number `shown`.
+    pub fn attempt_after(&self, shown: u32) -> Option<u32> {
+        self.attempts.iter().filter_map(|it| u32::try_from(it.attempt).ok()).filter(|it| *it > shown).min()
+    }
+
     /// Also by its time, so that a state of a later version is waited for no longer than it lasts.
     pub fn is_finished(&self) -> bool {
         StateName::from_name(self.state.as_str()).is_some_and(StateName::is_finished) || self.finished_at.is_some()

@@ -112,6 +112,27 @@ pub async fn to_the_end(http: &Http, id: JobId) -> Result<(Value, Job), Failure>
     }
 }
 
+/// Waits until a job has an attempt after number `shown`, or has ended: the job as it is then.
+pub async fn for_attempt_after(http: &Http, id: JobId, shown: u32) -> Result<Job, Failure> {
+    let id = id.to_string();
+    loop {
+        let asked = Instant::now();
+        let answer = http.send(Ask::get(&["jobs", &id, "wait"]).held(TURN)).await?;
+        let job: Job = answer.read()?;
+        if job.is_finished() || job.attempt_after(shown).is_some() {
+            return Ok(job);
+        }
+        pause_after(asked, TURN).await;
+    }
+}
+
+/// A replica that is stopping answers at once; whoever takes over should not be asked in a tight loop.
+async fn pause_after(asked: Instant, held: Duration) {
+    if asked.elapsed() < held / 2 {
+        sleep(Duration::from_millis(rand::random_range(200..1_000)).min(held)).await;
+    }
+}
+
 /// Says how a job ended.
 pub fn tell(job: &Job, format: Format) -> Result<(), Failure> {
     match format {
@@ -165,9 +186,6 @@ async fn until_ended(
         if deadline.is_some_and(|it| it <= Instant::now()) {
             return Ok(Waited::NotYet(seen.take()));
         }
-        // A replica that is stopping answers at once; whoever takes over should not be asked in a tight loop.
-        if asked.elapsed() < held / 2 {
-            sleep(Duration::from_millis(rand::random_range(200..1_000)).min(left)).await;
-        }
+        pause_after(asked, held).await;
     }
 }
