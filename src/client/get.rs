@@ -6,6 +6,7 @@ use super::{
     Exit, Failure, Format,
     http::{Ask, Http, job_id},
     output::{self, Paged, print},
+    reason::Limit,
     text::{self, Clock, Shown},
     view::{Attempt, Job, Spec},
 };
@@ -36,12 +37,17 @@ pub async fn run(http: &Http, get: &Get) -> Result<Exit, Failure> {
 fn describe(job: &Job, clock: Clock) -> String {
     let mut lines = Vec::new();
     let mut say = |what: &str, text: Option<String>| {
-        lines.extend(text.filter(|it| !it.is_empty()).map(|it| format!("{:<16}{it}", format!("{what}:"))));
+        lines.extend(text.filter(|it| !it.is_empty()).map(|it| format!("{:<17}{it}", format!("{what}:"))));
     };
     say("Name", Some(job.name.to_string()));
     say("ID", Some(job.job_id.to_string()));
     say("State", Some(job.state_text()));
     say("Message", job.message.as_ref().map(Shown::to_string));
+    if job.is_waiting() {
+        let said = job.message.as_ref().map(Shown::to_string);
+        say("Why it waits", job.sentence(clock).filter(|it| Some(it) != said.as_ref()));
+        say("For room in", job.why.as_ref().and_then(|it| it.limit.as_ref()).map(Limit::line));
+    }
     say("Queue", Some(job.queue.to_string()));
     say("Priority", Some(job.priority.to_string()));
     say("Before it", job.queue_position.as_ref().map(Shown::to_string));
@@ -49,7 +55,7 @@ fn describe(job: &Job, clock: Clock) -> String {
     say("Labels", Some(job.labels.iter().map(|(key, it)| format!("{key}={it}")).collect::<Vec<_>>().join(", ")));
     for (what, at) in [
         ("Submitted", job.created_at),
-        ("To start at", job.run_at),
+        ("To start at", job.due_at.filter(|_| job.is_waiting()).or(job.run_at)),
         ("Got its slot", job.claimed_at),
         ("Started", job.started_at),
         ("Cancel asked", job.cancel_requested_at),
@@ -57,6 +63,10 @@ fn describe(job: &Job, clock: Clock) -> String {
     ] {
         say(what, at.map(|it| clock.tell(it)));
     }
+    let of = |most: i64| format!(" of {most}");
+    let failed = job.failed_attempts.filter(|it| *it > 0 || job.max_attempts.is_some_and(|it| it > 1));
+    say("Failed attempts", failed.map(|it| format!("{it}{}", job.max_attempts.map(of).unwrap_or_default())));
+    say("Interruptions", job.interruptions.filter(|it| *it > 0).map(|it| it.to_string()));
     if let Some(spec) = &job.spec {
         describe_spec(spec, &mut say);
     }
@@ -90,16 +100,17 @@ fn attempts(attempts: &[Attempt], clock: Clock) -> String {
         vec![
             it.attempt.to_string(),
             maybe(&it.kube_name),
-            maybe(&it.pod),
+            it.place(),
             maybe(&it.node),
             clock.tell_maybe(it.started_at),
             clock.tell_maybe(it.finished_at),
             it.exit_code.map_or_else(|| "-".into(), |it| it.to_string()),
             maybe(&it.reason),
-            it.message.as_ref().map(Shown::to_string).unwrap_or_default(),
+            maybe(&it.log),
+            it.words(),
         ]
     });
-    let header = ["#", "KUBERNETES JOB", "POD", "NODE", "STARTED", "ENDED", "EXIT", "REASON", "MESSAGE"];
+    let header = ["#", "KUBERNETES JOB", "POD", "NODE", "STARTED", "ENDED", "EXIT", "REASON", "LOG", "MESSAGE"];
     Paged::new(&header).page(rows.collect())
 }
 
@@ -120,21 +131,49 @@ mod tests {
         let text = describe(&job, Clock::Utc);
         assert_eq!(
             text,
-            "Name:           ab\n\
-             ID:             1\n\
-             State:          failed (job_failed)\n\
-             Message:        exit 3\n\
-             Queue:          gpu\n\
-             Priority:       -3\n\
-             Namespace:      jobs\n\
-             Labels:         team=xy\n\
-             Submitted:      2026-01-01T00:00:00Z\n\
-             Command:        sh -c 'exit 3'\n\
-             Timeout:        60s\n\
+            "Name:            ab\n\
+             ID:              1\n\
+             State:           failed (job_failed)\n\
+             Message:         exit 3\n\
+             Queue:           gpu\n\
+             Priority:        -3\n\
+             Namespace:       jobs\n\
+             Labels:          team=xy\n\
+             Submitted:       2026-01-01T00:00:00Z\n\
+             Command:         sh -c 'exit 3'\n\
+             Timeout:         60s\n\
              \n\
              Attempts:\n\
-             #  KUBERNETES JOB  POD  NODE  STARTED  ENDED  EXIT  REASON      MESSAGE\n\
-             1  k               -    -     -        -      3     job_failed"
+             #  KUBERNETES JOB  POD  NODE  STARTED  ENDED  EXIT  REASON      LOG  MESSAGE\n\
+             1  k               -    -     -        -      3     job_failed  -"
+        );
+    }
+
+    #[test]
+    fn a_job_that_is_to_be_tried_again_says_why_it_waits_and_what_came_of_the_times_before() {
+        let job: Job = serde_json::from_value(serde_json::json!({
+            "job_id": "1", "name": "a", "state": "scheduled", "due_at": "2026-01-01T00:01:00Z", "max_attempts": 3,
+            "failed_attempts": 1, "interruptions": 2, "why": {"code": "backoff", "message": "waits to be tried again"},
+            "attempts": [{
+                "attempt": 1, "kube_name": "k", "pod": "k-x", "container": "main", "node": "n", "exit_code": 3,
+                "reason": "job_failed", "message": "exit 3", "termination_message": "no\nspace", "log": "kept"
+            }]
+        }))
+        .unwrap();
+        assert_eq!(
+            describe(&job, Clock::Utc),
+            "Name:            a\n\
+             ID:              1\n\
+             State:           scheduled\n\
+             Why it waits:    waits to be tried again\n\
+             Priority:        0\n\
+             To start at:     2026-01-01T00:01:00Z\n\
+             Failed attempts: 1 of 3\n\
+             Interruptions:   2\n\
+             \n\
+             Attempts:\n\
+             #  KUBERNETES JOB  POD       NODE  STARTED  ENDED  EXIT  REASON      LOG   MESSAGE\n\
+             1  k               k-x/main  n     -        -      3     job_failed  kept  exit 3; it said: no space"
         );
     }
 }

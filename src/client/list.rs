@@ -9,8 +9,8 @@ use crate::lifecycle::StateName;
 use super::{
     Exit, Failure, Format,
     http::{Ask, Http},
-    output::{self, Paged, note, print},
-    text::{self, Clock, cut},
+    output::{self, Paged, cell, note, print},
+    text::{self, Clock},
     view::Job,
 };
 
@@ -18,8 +18,6 @@ use super::{
 const PAGE: u64 = 1_000;
 /// All that hold a slot come at once; so many at most.
 const RUNNING: u64 = 10_000;
-/// The characters of a name or message that a person is shown in a table.
-const CELL: usize = 60;
 
 /// The arguments of `list`.
 #[derive(Debug, Args)]
@@ -165,9 +163,8 @@ impl<'a> Sheet<'a> {
     }
 
     fn row(&self, job: &Job) -> Vec<String> {
-        let short = |text: &str| if output::is_watched() { cut(text, CELL) } else { text.to_owned() };
         let mut row =
-            vec![job.job_id.to_string(), short(job.name.as_str()), job.queue.to_string(), job.priority.to_string()];
+            vec![job.job_id.to_string(), cell(job.name.as_str()), job.queue.to_string(), job.priority.to_string()];
         match (self.list.pending, self.list.running) {
             (true, _) => row.push(self.clock.tell_maybe(job.created_at)),
             (_, true) => row.extend([job.state.to_string(), self.clock.tell_maybe(job.claimed_at)]),

@@ -10,14 +10,18 @@ mod list;
 mod logs;
 mod output;
 mod policy;
+mod reason;
 mod request;
 mod retry;
 mod scrub;
+mod slots;
 mod stream;
 mod submit;
 mod text;
+mod top;
 mod view;
 mod wait;
+mod why;
 
 use std::process::ExitCode;
 
@@ -48,6 +52,10 @@ pub enum Command {
     List(list::List),
     /// Describe a job and its attempts
     Get(get::Get),
+    /// Say why a job does not run yet, and who has what it waits for
+    Why(why::Why),
+    /// Show who holds a slot, and what starts next
+    Top(top::Top),
     /// Show what a job printed, live or what was kept of it
     Logs(logs::Logs),
     /// Cancel jobs: at once where they wait, else they are stopped
@@ -72,6 +80,8 @@ impl Command {
             Self::Submit(it) => it.output,
             Self::List(it) => it.output,
             Self::Get(it) => it.output,
+            Self::Why(it) => it.output,
+            Self::Top(it) => it.output,
             Self::Logs(_) => Format::Table,
             Self::Cancel(it) => it.output,
             Self::Wait(it) => it.output,
@@ -83,6 +93,8 @@ impl Command {
             Self::Submit(it) => submit::run(http, it).await,
             Self::List(it) => list::run(http, &it).await,
             Self::Get(it) => get::run(http, &it).await,
+            Self::Why(it) => why::run(http, &it).await,
+            Self::Top(it) => top::run(http, &it).await,
             Self::Logs(it) => logs::run(http, &it).await,
             Self::Cancel(it) => cancel::run(http, &it).await,
             Self::Wait(it) => wait::run(http, &it).await,

@@ -6,7 +6,13 @@ use clap::ValueEnum;
 use comfy_table::{ColumnConstraint, Table, Width, presets};
 use jiff::Timestamp;
 
-use super::{failure::Failure, text::Clock};
+use super::{
+    failure::Failure,
+    text::{Clock, cut},
+};
+
+/// The characters of a name or message that a person is shown in a table.
+const CELL: usize = 60;
 
 /// How a command prints its result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -40,6 +46,11 @@ pub fn note(line: &str) {
 /// Whether a person is looking at stdout.
 pub fn is_watched() -> bool {
     std::io::stdout().is_terminal()
+}
+
+/// `text` for a table: for people only as much as leaves room for the rest of it.
+pub fn cell(text: &str) -> String {
+    if is_watched() { cut(text, CELL) } else { text.to_owned() }
 }
 
 /// How times are told on this stdout.

@@ -7,7 +7,11 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::lifecycle::StateName;
 
-use super::{exit::Exit, text::Shown};
+use super::{
+    exit::Exit,
+    reason::{self, Why},
+    text::{Clock, Shown},
+};
 
 /// A job, of a list or whole.
 #[derive(Debug, Deserialize)]
@@ -32,6 +36,14 @@ pub struct Job {
     pub finished_at: Option<Timestamp>,
     pub cancel_requested_at: Option<Timestamp>,
     pub queue_position: Option<Shown>,
+    /// How often it may be tried.
+    pub max_attempts: Option<i64>,
+    pub failed_attempts: Option<i64>,
+    pub interruptions: Option<i64>,
+    /// When it may start, which for a retry is after its backoff.
+    pub due_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "reason::maybe")]
+    pub why: Option<Why>,
     #[serde(default)]
     pub attempts: Vec<Attempt>,
     pub spec: Option<Spec>,
@@ -47,6 +59,12 @@ pub struct Attempt {
     pub exit_code: Option<i32>,
     pub reason: Option<Shown>,
     pub message: Option<Shown>,
+    /// The container that decided how it ended.
+    pub container: Option<Shown>,
+    /// What the container said of its end, in the file that Kubernetes has for that.
+    pub termination_message: Option<Shown>,
+    /// What became of its log.
+    pub log: Option<Shown>,
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
 }
@@ -66,6 +84,27 @@ pub struct Spec {
     pub manifest: Option<IgnoredAny>,
 }
 
+impl Attempt {
+    /// The pod, and the container in it where that is known.
+    pub fn place(&self) -> String {
+        match (&self.pod, &self.container) {
+            (Some(pod), Some(container)) => format!("{pod}/{container}"),
+            (Some(pod), None) => pod.to_string(),
+            (None, _) => "-".into(),
+        }
+    }
+
+    /// How it ended, in words: Longshore's, and the container's own where it left some.
+    pub fn words(&self) -> String {
+        let message = self.message.as_ref().map(Shown::to_string).unwrap_or_default();
+        match self.termination_message.as_ref().filter(|it| !it.is_empty()) {
+            Some(said) if message.is_empty() => format!("it said: {said}"),
+            Some(said) if !message.contains(said.as_str()) => format!("{message}; it said: {said}"),
+            _ => message,
+        }
+    }
+}
+
 impl Job {
     /// The first attempt after number `shown`.
     pub fn attempt_after(&self, shown: u32) -> Option<u32> {
@@ -79,6 +118,37 @@ impl Job {
 
     pub fn exit(&self) -> Exit {
         Exit::of_ending(self.state.as_str(), self.reason.as_ref().map(Shown::as_str))
+    }
+
+    /// Whether its pods have yet to run.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state.as_str(), "pending" | "scheduled" | "starting") && !self.is_finished()
+    }
+
+    /// Since when it has stood as it does, as far as its times tell.
+    pub fn entered_at(&self) -> Option<Timestamp> {
+        match self.state.as_str() {
+            "pending" | "scheduled" => self.created_at,
+            "starting" => self.claimed_at,
+            "running" => self.started_at.or(self.claimed_at),
+            "stopping" => self.cancel_requested_at,
+            _ => self.finished_at,
+        }
+    }
+
+    /// Why it stands as it does: in the server's words, else in what follows from its state.
+    pub fn sentence(&self, clock: Clock) -> Option<String> {
+        let said = self.why.as_ref().map(|it| &it.message).filter(|it| !it.is_empty());
+        if let Some(message) = said.or(self.message.as_ref().filter(|it| !it.is_empty())) {
+            return Some(message.to_string());
+        }
+        match (self.state.as_str(), self.due_at.or(self.run_at)) {
+            ("pending", _) => Some("it waits for a slot".into()),
+            ("scheduled", Some(at)) => Some(format!("it is not to start before {}", clock.tell(at))),
+            ("starting", _) => Some("it has a slot, and its pods do not run yet".into()),
+            ("stopping", _) => Some("it keeps its slot until its pods are gone".into()),
+            _ => None,
+        }
     }
 
     /// The state, and why where a reason adds to it.
