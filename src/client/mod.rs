@@ -44,10 +44,9 @@ pub struct Connection {
 
 /// A client command.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value a process")]
 pub enum Command {
     /// Submit a job
-    Submit(submit::Submit),
+    Submit(Box<submit::Submit>),
     /// List jobs, newest first
     List(list::List),
     /// Describe a job and its attempts
@@ -90,7 +89,7 @@ impl Command {
 
     async fn run(self, http: &Http) -> Result<Exit, Failure> {
         match self {
-            Self::Submit(it) => submit::run(http, it).await,
+            Self::Submit(it) => submit::run(http, *it).await,
             Self::List(it) => list::run(http, &it).await,
             Self::Get(it) => get::run(http, &it).await,
             Self::Why(it) => why::run(http, &it).await,

@@ -8,6 +8,7 @@ mod api;
 mod architecture;
 mod chaos;
 mod claim;
+mod client_commands;
 mod database_away;
 mod effects;
 mod endings;
