@@ -19,8 +19,10 @@ use super::{
 const REDRAW: Duration = Duration::from_secs(2);
 /// How many of those that wait are shown.
 const PENDING: usize = 10;
-/// How many of those that hold a slot fit on a screen with them.
-const HOLDERS: usize = 25;
+/// The lines of a screen that are neither of those: headings, what is left out, and the cursor's.
+const OTHERS: usize = 7;
+/// The lines of a screen whose size is not known.
+const LINES: u16 = 24;
 
 /// The arguments of `top`.
 #[derive(Debug, Args)]
@@ -51,8 +53,12 @@ pub async fn run(http: &Http, top: &Top) -> Result<Exit, Failure> {
     loop {
         let screen = Screen::ask(http).await?;
         match top.output {
-            Format::Table if is_drawn => print_part(redrawn(&screen.text(output::clock())).as_bytes())?,
-            Format::Table => print(&screen.text(output::clock()))?,
+            Format::Table if is_drawn => {
+                let lines = terminal_size::terminal_size().map_or(LINES, |(_, height)| height.0);
+                let holders = usize::from(lines).saturating_sub(PENDING + OTHERS).max(1);
+                print_part(redrawn(&screen.text(holders, output::clock())).as_bytes())?;
+            }
+            Format::Table => print(&screen.text(usize::MAX, output::clock()))?,
             Format::Json => print(&text::json(&screen.document(), !top.watch))?,
             Format::Name => screen.names()?,
         }
@@ -69,14 +75,14 @@ pub async fn run(http: &Http, top: &Top) -> Result<Exit, Failure> {
 /// Empties the screen.
 const CLEAR: &[u8] = b"\x1b[2J";
 
-/// Over what is there, line by line, so that nothing flickers.
+/// Over what is there, line by line, so that nothing flickers; and each line cut where the screen ends, not wrapped.
 fn redrawn(text: &str) -> String {
-    let mut drawn = "\u{1b}[H".to_owned();
+    let mut drawn = "\u{1b}[?7l\u{1b}[H".to_owned();
     for line in text.lines() {
         drawn.push_str(line);
         drawn.push_str("\u{1b}[K\n");
     }
-    drawn.push_str("\u{1b}[J");
+    drawn.push_str("\u{1b}[J\u{1b}[?7h");
     drawn
 }
 
@@ -99,7 +105,8 @@ impl Screen {
         Ok(Self { slots, pending: answer.body, waiting, limit })
     }
 
-    fn text(&self, clock: Clock) -> String {
+    /// With so many of those that hold a slot at most.
+    fn text(&self, most: usize, clock: Clock) -> String {
         let held = self.slots.holders.len();
         let cap = self.limit.as_ref().and_then(|it| it.cap);
         let mut parts = vec![match cap {
@@ -107,7 +114,6 @@ impl Screen {
             None => format!("Slots: {held} held"),
         }];
         if held > 0 {
-            let most = if output::is_watched() { HOLDERS } else { usize::MAX };
             parts.push(slots::rows(self.slots.holders.get(..most).unwrap_or(&self.slots.holders), clock));
             if held > most {
                 parts.push(format!("… and {} more, which `longshore list --running` shows", held - most));
@@ -172,15 +178,16 @@ mod tests {
 
     #[test]
     fn an_idle_longshore_fits_in_two_lines() {
-        assert_eq!(screen(0, 0).text(Clock::Utc), "Slots: 0 held\n\nPending: none");
+        assert_eq!(screen(0, 0).text(9, Clock::Utc), "Slots: 0 held\n\nPending: none");
     }
 
     #[test]
     fn the_cap_is_told_where_it_is_known_and_what_waits_is_cut() {
         let mut screen = screen(2, 11);
         screen.limit = Some(Limit { cap: Some(2), ..Limit::default() });
-        let text = screen.text(Clock::Utc);
+        let text = screen.text(1, Clock::Utc);
         assert!(text.starts_with("Slots: 2 of 2 held\nSTATE "), "{text}");
+        assert!(text.contains("\n… and 1 more,"), "{text}");
         assert!(text.contains("\nPending: more than 10") && text.contains("\n10  n "), "{text}");
         assert!(!text.contains("\n11"), "{text}");
         let document = screen.document();
@@ -190,6 +197,6 @@ mod tests {
 
     #[test]
     fn a_redrawn_line_leaves_nothing_of_the_one_before() {
-        assert_eq!(redrawn("a\nb"), "\u{1b}[Ha\u{1b}[K\nb\u{1b}[K\n\u{1b}[J");
+        assert_eq!(redrawn("a\nb"), "\u{1b}[?7l\u{1b}[Ha\u{1b}[K\nb\u{1b}[K\n\u{1b}[J\u{1b}[?7h");
     }
 }
