@@ -30,6 +30,7 @@ async fn submit_many(conn: &mut Conn, count: usize, priority: impl Fn(usize) -> 
             namespace: "default".into(),
             start: Start::Now,
             idempotency_key: None,
+            policy: Default::default(),
             spec: Spec::default(),
         };
         submit::submit(conn, ReplicaId::new(), &submission).await.unwrap();
@@ -136,9 +137,9 @@ async fn a_claim_that_is_handed_back_leaves_no_trace_but_its_history() {
     submit_many(&mut conn, 1, |_| 0).await;
     claims::claim(&mut conn, replica, 1, 0.0).await.unwrap();
     let work = claims::mine(&mut conn, replica, &[], 1).await.unwrap().remove(0);
-    let proof = work.never_sent().expect("this replica claimed it itself");
+    let proof = work.never_made().expect("this replica claimed it itself");
     assert_eq!(claims::hand_back(&mut conn, replica, &work.job, proof).await.unwrap(), HandBack::Done);
-    let again = work.never_sent().unwrap();
+    let again = work.never_made().unwrap();
     assert_eq!(claims::hand_back(&mut conn, replica, &work.job, again).await.unwrap(), HandBack::Lost);
     claims::claim(&mut conn, other, 1, 0.0).await.unwrap();
     let work = claims::mine(&mut conn, other, &[], 1).await.unwrap().remove(0);
@@ -159,7 +160,7 @@ async fn what_a_dead_replica_claimed_is_taken_over_with_its_nonce_and_the_dead_o
     assert_eq!(claims::take_over(&mut conn, survivor, 10).await.unwrap(), 1);
     let taken = claims::mine(&mut conn, survivor, &[], 1).await.unwrap().remove(0);
     assert_eq!(taken.job.state().nonce, stale.job.state().nonce);
-    assert!(taken.never_sent().is_none(), "nobody can vouch for what the dead one sent");
+    assert!(taken.never_made().is_none(), "nobody can vouch for what the dead one sent");
     let to = longshore::lifecycle::Created { nonce: stale.job.state().nonce, uid: longshore::id::KubeUid("u".into()) };
     let late = advance(&mut conn, dead, stale.job, to, &Facts::default()).await.unwrap();
     assert!(matches!(late, Moved::Lost));

@@ -6,6 +6,7 @@
 use longshore::{
     effects::Effect,
     id::ReplicaId,
+    retry::Policy,
     sim::{Effect as Fault, Rule},
     spec::{Spec, Start, Submission},
     store::{claims, replicas, submit},
@@ -23,18 +24,28 @@ use crate::harness::{
 
 /// The jobs that between them need every effect.
 fn requests() -> Vec<Request> {
-    vec![
-        job("normal", 50, 0),
-        job("delayed", 50, 0).with("delay", json!("300ms")),
-        job("victim", 60_000, 0).priority(5),
-    ]
-    .into_iter()
-    .map(|it| {
-        let key = it.0["name"].clone();
-        it.with("idempotency_key", key)
-    })
-    .collect()
+    let again = job("again", 50, 0)
+        .sim("outcome", "exit=1,succeed")
+        .with("max_attempts", json!(2))
+        .with("backoff", json!("100ms"));
+    // Of one length, so that their Kubernetes Jobs go by one request.
+    let alike = (0..4).map(|index| job(&format!("alike{index}"), 50, 0));
+    [again, job("delayed", 50, 0).with("delay", json!("300ms")), job("victim", 60_000, 0).priority(5)]
+        .into_iter()
+        .chain([job("over-quota", 50, 0), job("turned-away", 50, 0)])
+        .chain(alike)
+        .map(|it| {
+            let key = it.0["name"].clone();
+            it.with("idempotency_key", key)
+        })
+        .collect()
 }
+
+/// What each of them comes to, with how many attempts; and those that lie there before.
+const JOBS: i64 = 11;
+const AS_IT_SHOULD: &str = "select count(*) from longshore.jobs where (state, attempt) <> case name
+    when 'victim' then ('cancelled', 1) when 'again' then ('succeeded', 2) when 'late' then ('failed', 0)
+    else ('succeeded', 1) end";
 
 /// Submits what is not accepted yet, as a client would that was answered with an error or not at all.
 async fn submit_all(world: &World, replica: &str, open: &mut Vec<Request>) {
@@ -69,8 +80,8 @@ async fn cancel_victim(world: &World, replica: &str) -> bool {
     }
 }
 
-/// A job that a replica claimed before it died, so that there is something to take over.
-async fn leave_a_claim(world: &mut World) {
+/// A job that a replica claimed before it died, so that there is something to take over; and one that has waited too long.
+async fn leave_behind(world: &mut World) {
     let mut conn = world.conn().await;
     let dead = ReplicaId::new();
     let annotations = [("sim.longshore.dev/duration".to_owned(), "50ms".to_owned())];
@@ -82,25 +93,34 @@ async fn leave_a_claim(world: &mut World) {
         namespace: world.target.namespace().to_owned(),
         start: Start::Now,
         idempotency_key: None,
+        policy: Policy::default(),
         spec,
     };
     submit::submit(&mut conn, dead, &submission).await.unwrap();
     replicas::beat(&mut conn, dead, "dead", 60.0).await.unwrap();
     claims::claim(&mut conn, dead, 1, 0.0).await.unwrap();
     replicas::beat(&mut conn, dead, "dead", 0.0).await.unwrap();
+    let policy = Policy { queue_timeout_secs: Some(0.001), ..Policy::default() };
+    submit::submit(&mut conn, dead, &Submission { name: "late".into(), policy, ..submission }).await.unwrap();
 }
 
 async fn everything_ended(world: &World) -> bool {
     let mut conn = world.conn().await;
     let open: i64 = scalar(&mut conn, "select count(*) from longshore.jobs where finished_at is null").await;
     let ended: i64 = scalar(&mut conn, "select count(*) from longshore.jobs where finished_at is not null").await;
-    open == 0 && ended >= 4 && world.target.jobs().await.is_empty()
+    open == 0 && ended >= JOBS && world.target.jobs().await.is_empty()
 }
 
 async fn survives(effect: Effect, moment: &str) {
     let mut world = World::new(3).await;
-    leave_a_claim(&mut world).await;
-    let failpoint = format!("{}:{moment}", effect.name());
+    leave_behind(&mut world).await;
+    let faults = world.target.sim().faults().clone();
+    faults.add(Rule::new("create", "jobs", Fault::ExceededQuota).name_contains("over-quota").times(1));
+    let busy = Fault::Status { code: 429, reason: None, message: None, retry_after: None };
+    faults.add(Rule::new("create", "jobs", busy).name_contains("turned-away").times(1));
+    // A replica sweeps once before it is ready.
+    let skip = if effect == Effect::Sweep { ":1" } else { "" };
+    let failpoint = format!("{}:{moment}{skip}", effect.name());
     let mut planted = world.spawn(&[], &[("LONGSHORE_FAILPOINT", &failpoint)]).await;
     let mut open = requests();
     let url = planted.url.clone();
@@ -128,12 +148,10 @@ async fn survives(effect: Effect, moment: &str) {
     .await;
     let mut conn = world.conn().await;
     let jobs: i64 = scalar(&mut conn, "select count(*) from longshore.jobs").await;
-    let attempts: i32 = scalar(&mut conn, "select max(attempt) from longshore.jobs").await;
-    let expected = if effect == Effect::HandBack { 5 } else { 4 };
-    assert_eq!((jobs, attempts), (expected, 1), "{failpoint}: each job is there once and had one attempt");
-    let bad = "select count(*) from longshore.jobs where state <> case name when 'victim' then 'cancelled' else 'succeeded' end";
-    let bad: i64 = scalar(&mut conn, bad).await;
-    assert_eq!(bad, 0, "{failpoint}: a job ended otherwise than it should");
+    let expected = if effect == Effect::HandBack { JOBS + 1 } else { JOBS };
+    assert_eq!(jobs, expected, "{failpoint}: each job is there once");
+    let bad: i64 = scalar(&mut conn, AS_IT_SHOULD).await;
+    assert_eq!(bad, 0, "{failpoint}: a job ended otherwise than it should, or after more attempts");
     if planted.has_ended() {
         drop(planted);
     } else {
@@ -195,5 +213,12 @@ each_effect! {
     record_stopping: RecordStopping;
     delete_job: DeleteJob;
     record_ending: RecordEnding;
+    record_retry: RecordRetry;
+    put_aside: PutAside;
+    expire: Expire;
+    tell_wait: TellWait;
+    keep_log: KeepLog;
     remove_job: RemoveJob;
+    remove_jobs: RemoveJobs;
+    sweep: Sweep;
 }
