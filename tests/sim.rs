@@ -2,11 +2,15 @@
 
 #[path = "sim/api.rs"]
 mod api;
+#[path = "sim/endings.rs"]
+mod endings;
 #[path = "sim/faults.rs"]
 mod faults;
 #[path = "sim/harness.rs"]
 mod harness;
 #[path = "sim/jobs.rs"]
 mod jobs;
+#[path = "sim/troubles.rs"]
+mod troubles;
 #[path = "sim/watches.rs"]
 mod watches;

@@ -70,9 +70,13 @@ impl SimConfig {
     fn behaviour(&self) -> Behaviour {
         Behaviour {
             outcome: Outcome::Exit(0),
+            then: Outcome::Exit(0),
+            heals_after: None,
+            in_init: false,
             duration: self.duration,
             start: self.start_latency,
             stop: self.stop_latency,
+            termination_message: None,
         }
     }
 }

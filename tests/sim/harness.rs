@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures::StreamExt;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use kube::api::{ListParams, PostParams};
+use kube::api::{ListParams, PostParams, WatchEvent, WatchParams};
 use kube::runtime::wait::{Condition, await_condition};
 use kube::{Api, Client, ResourceExt};
 use longshore::sim::{Sim, SimConfig};
@@ -95,6 +96,30 @@ impl Cluster {
         }
     }
 
+    /// The Job's one pod as it was when it met the condition, be that over: the watch begins at the beginning.
+    pub async fn pod_once(&self, job: &str, condition: impl Fn(&Pod) -> bool) -> Pod {
+        let params = WatchParams::default().labels(&format!("job-name={job}"));
+        let stream = self.pods.watch(&params, "1").await.expect("a watch");
+        let meets = |event: WatchEvent<Pod>| match event {
+            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => std::future::ready(Some(pod).filter(&condition)),
+            _ => std::future::ready(None),
+        };
+        let found = stream.filter_map(|event| meets(event.expect("the watch works")));
+        let mut found = std::pin::pin!(found);
+        let next = tokio::time::timeout(BOUND, found.next()).await.ok().flatten();
+        next.unwrap_or_else(|| panic!("no pod of {job} got there"))
+    }
+
+    /// The Job's warnings, or those of its pod, as `reason: message`.
+    pub async fn warnings(&self, uid: &str) -> Vec<String> {
+        let path = format!("/api/v1/namespaces/default/events?fieldSelector=involvedObject.uid={uid},type=Warning");
+        let (code, list) = self.get(&path).await;
+        assert_eq!(code, 200, "{list}");
+        let text = |event: &Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        let items = list["items"].as_array().into_iter().flatten();
+        items.map(|event| format!("{}: {}", text(event, "reason"), text(event, "message"))).collect()
+    }
+
     pub async fn get(&self, path: &str) -> (u16, Value) {
         self.send(reqwest::Method::GET, path, None).await
     }
@@ -161,6 +186,17 @@ pub fn waiting_for(pod: &Pod) -> Option<&str> {
 pub fn exit_code(pod: &Pod) -> Option<i32> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     Some(statuses.first()?.state.as_ref()?.terminated.as_ref()?.exit_code)
+}
+
+/// The first container's state: `waiting`, `running` or `terminated`.
+pub fn state<'a>(pod: &'a Value, kind: &str) -> &'a Value {
+    &pod["status"]["containerStatuses"][0]["state"][kind]
+}
+
+/// A condition of a pod.
+pub fn pod_condition(pod: &Value, kind: &str) -> Value {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.clone().find(|condition| condition["type"] == kind).cloned().unwrap_or_default()
 }
 
 pub fn code(error: &kube::Error) -> u16 {

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::book::{INDEX_ANNOTATION, backoff};
 use super::change_status;
 use super::job_status::{add_condition, holds, ranges, set_suspended};
-use super::tell::JOB_CONTROLLER;
-use crate::sim::behaviour::ANNOTATION_PREFIX;
+use super::{tell::JOB_CONTROLLER, trouble};
+use crate::sim::behaviour::{ANNOTATION_PREFIX, Behaviour, Outcome, Trouble};
 use crate::sim::fault::Asked;
 use crate::sim::state::{
     Call, DeleteOptions, Due, Hand, Object, Propagation, Refusal, Resource, State, random_suffix, seconds,
@@ -226,7 +226,7 @@ fn create_or_delete(state: &mut State, uid: Uuid, job: &Object, pods: &Pods, now
     let indexes = free_indexes(state, uid, job, pods);
     for number in 0..(wanted - active).min(BURST_MAX) {
         let index = indexes.as_ref().and_then(|free| free.get(usize::try_from(number).ok()?));
-        if let Err(refusal) = create_pod(state, job, index.copied()) {
+        if let Err(refusal) = create_pod(state, uid, job, index.copied(), now) {
             let message = format!("Error creating: {refusal}");
             JOB_CONTROLLER.warns().tell(state, Resource::Jobs, job, "FailedCreate", &message);
             let retry = now + CREATE_RETRY.max(backoff(1));
@@ -251,7 +251,7 @@ fn free_indexes(state: &State, uid: Uuid, job: &Object, pods: &Pods) -> Option<V
     Some((0..spec["completions"].as_u64().unwrap_or(0)).filter(free).take(most).collect())
 }
 
-fn create_pod(state: &mut State, job: &Object, index: Option<u64>) -> Result<(), Refusal> {
+fn create_pod(state: &mut State, uid: Uuid, job: &Object, index: Option<u64>, now: Instant) -> Result<(), Refusal> {
     let template = &job.value["spec"]["template"];
     let mut metadata = json!({
         "labels": template["metadata"]["labels"],
@@ -274,6 +274,9 @@ fn create_pod(state: &mut State, job: &Object, index: Option<u64>) -> Result<(),
         }
     }
     let base: String = base.chars().take(58).collect();
+    if has_no_pod(state, uid, &metadata, now) {
+        return Err(trouble::no_pod(job.namespace(), &base, &template["spec"]));
+    }
     metadata["generateName"] = base.as_str().into();
     metadata["name"] = format!("{base}{}", random_suffix()).into();
     let pod = json!({"metadata": metadata, "spec": template["spec"]});
@@ -287,6 +290,14 @@ fn create_pod(state: &mut State, job: &Object, index: Option<u64>) -> Result<(),
     let message = format!("Created pod: {}", pod.name());
     JOB_CONTROLLER.tell(state, Resource::Jobs, job, "SuccessfulCreate", &message);
     Ok(())
+}
+
+/// Whether this Job is to play that its pods cannot be created, and has not got over it.
+fn has_no_pod(state: &State, uid: Uuid, metadata: &Value, now: Instant) -> bool {
+    let behaviour = Behaviour::read(metadata, &state.config.behaviour());
+    let started = state.books.get(&uid).and_then(|book| book.started);
+    let heals_at = behaviour.heals_after.and_then(|after| started?.checked_add(after));
+    behaviour.outcome == Outcome::Stuck(Trouble::NoPod) && heals_at.is_none_or(|at| now < at)
 }
 
 /// What the Job's annotations say about the simulation is about its pods, unless the template says otherwise.

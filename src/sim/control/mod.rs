@@ -5,11 +5,13 @@
 
 mod book;
 mod collect;
+mod container;
 mod job;
 mod job_status;
 mod node;
 mod pod_status;
 mod tell;
+mod trouble;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

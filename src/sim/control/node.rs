@@ -6,46 +6,79 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::book::backoff;
-use super::pod_status::{self, Container, phase};
+use super::container::{Place, Shown};
+use super::pod_status::{self, has_ended};
 use super::tell::{KUBELET, SCHEDULER};
-use super::{NODE_NAME, change_status, collect};
-use crate::sim::behaviour::{Behaviour, Outcome};
+use super::{NODE_NAME, change_status, collect, trouble};
+use crate::sim::behaviour::{Behaviour, Outcome, Trouble};
 use crate::sim::state::{Before, DeleteOptions, Due, Hand, Happened, Object, Resource, State};
 
 /// What the node knows of a pod.
 #[derive(Clone, Debug)]
 pub struct Run {
-    behaviour: Behaviour,
+    pub behaviour: Behaviour,
+    /// When its program began, and when that ended: the status tells whole seconds only.
+    pub started: Option<Timestamp>,
+    pub ended: Option<Timestamp>,
     next: Step,
     restarts: u64,
+    /// How often its trouble showed itself.
+    tries: u32,
+    heals_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Bind,
-    FailToPull,
-    BackOffPulling,
     Start,
     Finish,
     Nothing,
 }
 
-/// From the first failure to pull an image to the first back-off; 10 s or more on a real node.
-const PULL_BACKOFF: Duration = Duration::from_millis(100);
-const UNSCHEDULABLE: &str = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
+/// How long a preempted pod is kept after it has ended: a real one has a finalizer until the Job controller counted it.
+const COUNTING: Duration = Duration::from_secs(1);
+
+impl Run {
+    fn new(pod: &Object, state: &State, now: Instant) -> Run {
+        let behaviour = Behaviour::read(&pod.value["metadata"], &state.config.behaviour());
+        let heals_at = behaviour.heals_after.and_then(|after| now.checked_add(after));
+        Run { behaviour, started: None, ended: None, next: Step::Bind, restarts: 0, tries: 0, heals_at }
+    }
+
+    /// What comes of it as things are now: trouble may have healed, and a pod that exists has got over having none.
+    fn outcome(&self, now: Instant) -> Outcome {
+        match self.behaviour.outcome {
+            Outcome::Stuck(Trouble::NoPod) => self.behaviour.then,
+            Outcome::Stuck(_) if self.heals_at.is_some_and(|at| at <= now) => self.behaviour.then,
+            outcome => outcome,
+        }
+    }
+
+    /// The step is tried again when the trouble shows itself again, or has healed.
+    fn held(&self, step: Step, again: Option<Duration>, now: Instant) -> Option<Next> {
+        let heals = self.heals_at.filter(|at| *at > now).map(|at| at - now);
+        Some((step, again.into_iter().chain(heals).min()?))
+    }
+}
 
 pub fn notice(state: &mut State, happened: Happened, uid: Uuid, pod: &Object, old: Option<&Before>, now: Instant) {
     match happened {
         Happened::Added => {
-            let behaviour = Behaviour::read(&pod.value["metadata"]["annotations"], &state.config.behaviour());
-            state.runs.insert(uid, Run { behaviour, next: Step::Bind, restarts: 0 });
+            let run = Run::new(pod, state, now);
+            state.runs.insert(uid, run);
             state.timers.set(Due::Pod(uid), now);
         }
         Happened::Modified => {
+            if has_ended(pod)
+                && let Some(run) = state.runs.get_mut(&uid)
+            {
+                run.ended.get_or_insert_with(Timestamp::now);
+            }
             let was_leaving = old.is_some_and(|old| old.leaving);
             let shorter = old.is_some_and(|old| pod.grace_secs() < old.grace_secs);
             if pod.is_leaving() && (!was_leaving || shorter) {
@@ -71,16 +104,14 @@ fn grace(pod: &Object) -> Duration {
 pub fn step(state: &mut State, uid: Uuid, now: Instant) {
     let (Some(pod), Some(run)) = (state.find(Resource::Pods, uid), state.runs.get(&uid).cloned()) else { return };
     // Somebody else may have ended it: a test that plays the kubelet, or an eviction.
-    if pod.is_leaving() || ["Succeeded", "Failed"].contains(&phase(&pod)) {
+    if pod.is_leaving() || has_ended(&pod) {
         return;
     }
-    let behaviour = &run.behaviour;
+    let outcome = run.outcome(now);
     let next = match run.next {
-        Step::Bind => bind(state, pod, behaviour),
-        Step::FailToPull => Some(fail_to_pull(state, pod)),
-        Step::BackOffPulling => back_off_pulling(state, pod),
-        Step::Start => Some(start(state, uid, pod, behaviour, now)),
-        Step::Finish => finish(state, uid, pod, &run),
+        Step::Bind => bind(state, pod, &run, outcome, now),
+        Step::Start => start(state, uid, pod, &run, outcome, now),
+        Step::Finish => finish(state, uid, pod, &run, outcome),
         Step::Nothing => None,
     };
     if let Some(run) = state.runs.get_mut(&uid) {
@@ -93,114 +124,126 @@ pub fn step(state: &mut State, uid: Uuid, now: Instant) {
 
 type Next = (Step, Duration);
 
-fn bind(state: &mut State, pod: Arc<Object>, behaviour: &Behaviour) -> Option<Next> {
-    if behaviour.outcome == Outcome::Unschedulable {
-        SCHEDULER.warns().tell(state, Resource::Pods, &pod, "FailedScheduling", UNSCHEDULABLE);
-        patch(state, pod, |value| pod_status::unschedulable(value, UNSCHEDULABLE));
-        return None;
+fn bind(state: &mut State, pod: Arc<Object>, run: &Run, outcome: Outcome, now: Instant) -> Option<Next> {
+    if outcome == Outcome::Stuck(Trouble::Unschedulable) {
+        trouble::unschedulable(state, pod);
+        return run.held(Step::Bind, None, now);
     }
     let message = format!("Successfully assigned {}/{} to {NODE_NAME}", pod.namespace(), pod.name());
     SCHEDULER.tell(state, Resource::Pods, &pod, "Scheduled", &message);
-    if behaviour.outcome == Outcome::NeverStarts {
-        let message = "MountVolume.SetUp failed for volume \"data\" : configmap \"absent\" not found";
-        KUBELET.warns().tell(state, Resource::Pods, &pod, "FailedMount", message);
+    if let Outcome::Stuck(trouble @ (Trouble::Mount | Trouble::NeverStarts)) = outcome {
+        trouble::failed_mount(state, &pod, trouble);
     }
     patch(state, pod, pod_status::bind);
-    match behaviour.outcome {
-        Outcome::NeverStarts => None,
-        Outcome::ImagePullError => Some((Step::FailToPull, behaviour.start)),
-        _ => Some((Step::Start, behaviour.start)),
+    Some((Step::Start, run.behaviour.start))
+}
+
+/// Where it happens: an init container may be in trouble, or fail, before the others begin.
+fn place(pod: &Object, run: &Run, outcome: Outcome) -> Place {
+    let strikes = match outcome {
+        Outcome::Exit(code) => code != 0,
+        Outcome::OomKilled | Outcome::StartError | Outcome::Stuck(_) => true,
+        Outcome::Evicted | Outcome::Preempted | Outcome::NodeLost | Outcome::PodDeleted | Outcome::Vanishes => false,
+    };
+    let init = run.behaviour.in_init && strikes && Place::Init.exists_in(&pod.value);
+    if init { Place::Init } else { Place::Main }
+}
+
+fn start(state: &mut State, uid: Uuid, pod: Arc<Object>, run: &Run, outcome: Outcome, now: Instant) -> Option<Next> {
+    let place = place(&pod, run, outcome);
+    if let Outcome::Stuck(trouble) = outcome {
+        let again = trouble::show(state, pod, place, trouble, run.tries);
+        if let Some(run) = state.runs.get_mut(&uid) {
+            run.tries = run.tries.saturating_add(1);
+        }
+        return run.held(Step::Start, again, now);
     }
-}
-
-fn fail_to_pull(state: &mut State, pod: Arc<Object>) -> Next {
-    let (name, image) = first_container(&pod);
-    let part = format!("spec.containers{{{name}}}");
-    let why = format!(
-        "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": {image}: not found"
-    );
-    KUBELET.tell_part(state, Resource::Pods, &pod, &part, "Pulling", &format!("Pulling image \"{image}\""));
-    let message = format!("Failed to pull image \"{image}\": {why}");
-    KUBELET.warns().tell_part(state, Resource::Pods, &pod, &part, "Failed", &message);
-    KUBELET.warns().tell_part(state, Resource::Pods, &pod, &part, "Failed", "Error: ErrImagePull");
-    patch(state, pod, |value| {
-        pod_status::containers(value, Container::Waiting { reason: "ErrImagePull", message: &why });
-    });
-    (Step::BackOffPulling, PULL_BACKOFF)
-}
-
-fn back_off_pulling(state: &mut State, pod: Arc<Object>) -> Option<Next> {
-    let (name, image) = first_container(&pod);
-    let part = format!("spec.containers{{{name}}}");
-    let message = format!("Back-off pulling image \"{image}\"");
-    KUBELET.tell_part(state, Resource::Pods, &pod, &part, "BackOff", &message);
-    KUBELET.warns().tell_part(state, Resource::Pods, &pod, &part, "Failed", "Error: ImagePullBackOff");
-    patch(state, pod, |value| {
-        pod_status::containers(value, Container::Waiting { reason: "ImagePullBackOff", message: &message });
-    });
-    None
-}
-
-fn start(state: &mut State, uid: Uuid, pod: Arc<Object>, behaviour: &Behaviour, now: Instant) -> Next {
-    let (name, image) = first_container(&pod);
-    let part = format!("spec.containers{{{name}}}");
-    let pulled = format!("Container image \"{image}\" already present on machine");
-    for (reason, message) in [
-        ("Pulled", pulled),
-        ("Created", format!("Created container: {name}")),
-        ("Started", format!("Started container {name}")),
-    ] {
-        KUBELET.tell_part(state, Resource::Pods, &pod, &part, reason, &message);
+    tell_start(state, &pod, place, outcome);
+    if outcome == Outcome::StartError {
+        let message = trouble::start_error(state, &pod, place);
+        let how = Shown::Terminated { exit_code: 128, reason: "StartError", message: &message };
+        patch(state, pod, |value| pod_status::ended(value, place, how));
+        return None;
+    }
+    if let Some(run) = state.runs.get_mut(&uid) {
+        run.started = Some(Timestamp::now());
     }
     let revision = state.revision;
-    patch(state, pod, |value| pod_status::running(value, revision));
-    if behaviour.outcome == Outcome::Vanishes {
-        state.timers.set(Due::Vanish(uid), now + behaviour.duration / 2);
+    patch(state, pod, |value| match place {
+        Place::Init => pod_status::initializing(value, revision),
+        Place::Main => pod_status::running(value, revision),
+    });
+    if outcome == Outcome::Vanishes {
+        state.timers.set(Due::Vanish(uid), now + run.behaviour.duration / 2);
     }
-    (Step::Finish, behaviour.duration)
+    Some((Step::Finish, run.behaviour.duration))
 }
 
-fn finish(state: &mut State, uid: Uuid, pod: Arc<Object>, run: &Run) -> Option<Next> {
-    let (exit_code, reason) = match run.behaviour.outcome {
+fn tell_start(state: &mut State, pod: &Object, place: Place, outcome: Outcome) {
+    let container = place.first(pod);
+    let text = |field: &str| container[field].as_str().unwrap_or_default();
+    let (name, part) = (text("name"), place.part(pod));
+    let pulled = format!("Container image \"{}\" already present on machine", text("image"));
+    KUBELET.tell_part(state, Resource::Pods, pod, &part, "Pulled", &pulled);
+    KUBELET.tell_part(state, Resource::Pods, pod, &part, "Created", &format!("Created container: {name}"));
+    if outcome != Outcome::StartError {
+        KUBELET.tell_part(state, Resource::Pods, pod, &part, "Started", &format!("Started container {name}"));
+    }
+}
+
+fn finish(state: &mut State, uid: Uuid, pod: Arc<Object>, run: &Run, outcome: Outcome) -> Option<Next> {
+    let (exit_code, reason) = match outcome {
         Outcome::Exit(0) => (0, "Completed"),
         Outcome::Exit(code) => (code, "Error"),
         Outcome::OomKilled => (137, "OOMKilled"),
         Outcome::Evicted => {
-            KUBELET.warns().tell(state, Resource::Pods, &pod, "Evicted", "The node was low on resource: memory.");
-            patch(state, pod, pod_status::evicted);
+            trouble::evict(state, pod);
+            return None;
+        }
+        Outcome::Preempted => {
+            trouble::preempt(state, pod);
+            return None;
+        }
+        Outcome::NodeLost => {
+            trouble::lose_node(state, pod);
+            return None;
+        }
+        Outcome::PodDeleted => {
+            trouble::delete_by_hand(state, &pod);
             return None;
         }
         // These never run, or are gone before they end.
-        Outcome::ImagePullError | Outcome::Unschedulable | Outcome::NeverStarts | Outcome::Vanishes => return None,
+        Outcome::Stuck(_) | Outcome::StartError | Outcome::Vanishes => return None,
     };
+    let place = place(&pod, run, outcome);
+    let message = run.behaviour.termination_message.as_deref().unwrap_or_default();
+    let how = Shown::Terminated { exit_code, reason, message };
     let policy = pod.value["spec"]["restartPolicy"].as_str().unwrap_or_default();
     if policy == "Always" || (policy == "OnFailure" && exit_code != 0) {
-        let (name, _) = first_container(&pod);
+        let name = place.first(&pod)["name"].as_str().unwrap_or_default();
         let message = format!("Back-off restarting failed container {name} in pod {}", pod.name());
-        let part = format!("spec.containers{{{name}}}");
-        KUBELET.warns().tell_part(state, Resource::Pods, &pod, &part, "BackOff", &message);
-        patch(state, pod, |value| pod_status::backing_off(value, exit_code));
+        KUBELET.warns().tell_part(state, Resource::Pods, &pod, &place.part(&pod), "BackOff", &message);
+        patch(state, pod, |value| pod_status::backing_off(value, place, how));
         let restarts = run.restarts + 1;
         if let Some(run) = state.runs.get_mut(&uid) {
             run.restarts = restarts;
         }
         return Some((Step::Start, backoff(restarts)));
     }
-    let phase = if exit_code == 0 { "Succeeded" } else { "Failed" };
-    patch(state, pod, |value| pod_status::ended(value, phase, exit_code, reason));
+    patch(state, pod, |value| pod_status::ended(value, place, how));
     None
 }
 
 /// The pod was told to end, and now has: first its status says so, then the node lets it be removed.
 pub fn stop(state: &mut State, uid: Uuid) {
     let Some(mut pod) = state.find(Resource::Pods, uid) else { return };
-    if !["Succeeded", "Failed"].contains(&phase(&pod)) {
-        let killed = state.runs.get(&uid).is_some_and(|run| run.behaviour.stop > grace(&pod));
-        let exit_code = if killed { 137 } else { 143 };
-        let (name, _) = first_container(&pod);
-        let part = format!("spec.containers{{{name}}}");
-        KUBELET.tell_part(state, Resource::Pods, &pod, &part, "Killing", &format!("Stopping container {name}"));
-        patch(state, pod, |value| pod_status::ended(value, "Failed", exit_code, "Error"));
+    if !has_ended(&pod) {
+        let run = state.runs.get(&uid).cloned();
+        tell_end(state, pod, run.as_ref());
+        if run.is_some_and(|run| run.behaviour.outcome == Outcome::Preempted && run.started.is_some()) {
+            state.timers.set(Due::Stop(uid), Instant::now() + COUNTING);
+            return;
+        }
         match state.find(Resource::Pods, uid) {
             Some(ended) => pod = ended,
             None => return,
@@ -210,14 +253,23 @@ pub fn stop(state: &mut State, uid: Uuid) {
     collect::delete(state, Hand::Node, Resource::Pods, &pod, &at_once);
 }
 
-fn patch(state: &mut State, pod: Arc<Object>, change: impl FnOnce(&mut Value)) {
-    change_status(state, Hand::Node, "patch", Resource::Pods, pod, change);
+fn tell_end(state: &mut State, pod: Arc<Object>, run: Option<&Run>) {
+    if run.is_none_or(|run| run.started.is_none()) {
+        patch(state, pod, pod_status::ended_unstarted);
+        return;
+    }
+    let killed = run.is_some_and(|run| run.behaviour.stop > grace(&pod));
+    let exit_code = if killed { 137 } else { 143 };
+    let name = Place::Main.first(&pod)["name"].as_str().unwrap_or_default();
+    let (part, message) = (Place::Main.part(&pod), format!("Stopping container {name}"));
+    KUBELET.tell_part(state, Resource::Pods, &pod, &part, "Killing", &message);
+    let place = if pod_status::phase(&pod) == "Pending" { Place::Init } else { Place::Main };
+    let how = Shown::Terminated { exit_code, reason: "Error", message: "" };
+    patch(state, pod, |value| pod_status::ended(value, place, how));
 }
 
-fn first_container(pod: &Object) -> (String, String) {
-    let container = &pod.value["spec"]["containers"][0];
-    let text = |field: &str| container[field].as_str().unwrap_or_default().to_owned();
-    (text("name"), text("image"))
+pub fn patch(state: &mut State, pod: Arc<Object>, change: impl FnOnce(&mut Value)) {
+    change_status(state, Hand::Node, "patch", Resource::Pods, pod, change);
 }
 
 pub fn node_object() -> Value {

@@ -13,6 +13,7 @@ pub struct Teller {
 
 pub const JOB_CONTROLLER: Teller = Teller { component: "job-controller", kind: "Normal" };
 pub const SCHEDULER: Teller = Teller { component: "default-scheduler", kind: "Normal" };
+pub const NODE_CONTROLLER: Teller = Teller { component: "node-controller", kind: "Normal" };
 pub const KUBELET: Teller = Teller { component: "kubelet", kind: "Normal" };
 
 impl Teller {

@@ -201,6 +201,11 @@ fn pod_status(pod: &Object) -> String {
             }
         }
     }
+    let first = &status["initContainerStatuses"][0]["state"];
+    let trouble = |kind: &str| first[kind]["reason"].as_str().filter(|r| !["Completed", "PodInitializing"].contains(r));
+    if let Some(reason) = trouble("waiting").or(trouble("terminated")) {
+        said = format!("Init:{reason}");
+    }
     if pod.is_leaving() { "Terminating".to_owned() } else { said }
 }
 

@@ -32,8 +32,10 @@ pub enum Hand {
     GarbageCollector,
     TtlController,
     NamespaceController,
+    NodeController,
+    Scheduler,
     Node,
-    /// Whoever makes a Job vanish: nobody we know.
+    /// Whoever makes a Job vanish, or deletes a pod: nobody we know.
     Someone,
 }
 
@@ -53,6 +55,12 @@ impl Hand {
             ),
             Hand::NamespaceController => {
                 ("system:serviceaccount:kube-system:namespace-controller", "system:serviceaccounts", CONTROLLERS)
+            }
+            Hand::NodeController => {
+                ("system:serviceaccount:kube-system:node-controller", "system:serviceaccounts", CONTROLLERS)
+            }
+            Hand::Scheduler => {
+                ("system:kube-scheduler", "system:serviceaccounts", "kube-scheduler/v1.33.0 (longshore-sim)")
             }
             Hand::Node => ("system:node:sim-node", "system:nodes", "kubelet/v1.33.0 (longshore-sim)"),
             Hand::Someone => ("someone", "system:masters", "somebody's hands"),
