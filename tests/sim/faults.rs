@@ -62,6 +62,53 @@ async fn a_fault_hits_only_the_client_it_names() {
 }
 
 #[tokio::test]
+async fn a_fault_hits_only_the_objects_it_names() {
+    let cluster = Cluster::start().await;
+    cluster.send(Method::POST, "/api/v1/namespaces", Some(json!({"metadata": {"name": "n"}}))).await;
+    let labelled = |name: &str, team: &str| {
+        let mut job = job(name, &[]);
+        job.metadata.labels = Some([("team".to_owned(), team.to_owned())].into());
+        job
+    };
+    let rule = || Rule::new("create", "jobs", Effect::ExceededQuota);
+    for (rule, refused) in [
+        (rule().name_contains("big"), "a-big-one"),
+        (rule().labels("team in (x,y)"), "of-x"),
+        (rule().namespace("n"), "elsewhere"),
+    ] {
+        cluster.sim.faults().set(vec![rule]);
+        for (name, team, path) in
+            [("a-big-one", "z", JOBS), ("of-x", "x", JOBS), ("elsewhere", "z", "/apis/batch/v1/namespaces/n/jobs")]
+        {
+            let (code, answer) =
+                cluster.send(Method::POST, &format!("{path}?dryRun=All"), Some(json!(labelled(name, team)))).await;
+            assert_eq!(code, if name == refused { 403 } else { 201 }, "{name}: {answer}");
+        }
+    }
+    cluster.sim.faults().clear();
+    cluster.create(labelled("a", "x")).await;
+    cluster.create(labelled("b", "y")).await;
+    let away = Effect::Status { code: 503, reason: None, message: None, retry_after: None };
+    cluster.sim.faults().add(Rule::new("get", "jobs", away).labels("team=x"));
+    assert_eq!(cluster.get(&format!("{JOBS}/a")).await.0, 503);
+    assert_eq!(cluster.get(&format!("{JOBS}/b")).await.0, 200);
+    let wrong = json!({"labels": "a b c", "effect": {"kind": "not_allowed"}});
+    assert_eq!(cluster.send(Method::PUT, "/sim/faults", Some(wrong)).await.0, 400);
+}
+
+#[tokio::test]
+async fn one_job_gets_no_pod_while_others_go_on() {
+    let cluster = Cluster::start().await;
+    cluster.sim.faults().add(Rule::new("create", "pods", Effect::ExceededQuota).name_contains("big"));
+    let big = cluster.create(job("big", &[])).await;
+    cluster.create(job("small", &[])).await;
+    let done = cluster.job("small", |job: Option<&_>| crate::harness::ended(job)).await;
+    assert!(condition(Some(&done), "Complete").is_some());
+    let warnings = cluster.warnings(&crate::harness::uid(&big)).await;
+    assert!(warnings[0].starts_with("FailedCreate: Error creating: pods \"big-"), "{warnings:?}");
+}
+
+#[tokio::test]
 async fn watches_are_cut_and_expired() {
     let cluster = Cluster::start().await;
     let version = cluster.create(with(job("a", &[]), "suspend", json!(true))).await.resource_version().expect("one");

@@ -281,7 +281,7 @@ fn create_pod(state: &mut State, uid: Uuid, job: &Object, index: Option<u64>, no
     metadata["name"] = format!("{base}{}", random_suffix()).into();
     let pod = json!({"metadata": metadata, "spec": template["spec"]});
     let call = Call::by(Hand::JobController, "create", Resource::Pods, job.namespace(), "");
-    if let Some(refusal) = state.faults.refuses_pod(&Asked::from(&call)) {
+    if let Some(refusal) = state.faults.refuses_pod(&Asked::from(&call).about(&pod)) {
         return Err(refusal);
     }
     let request = state.audit.is_on().then(|| pod.clone());

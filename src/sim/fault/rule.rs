@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::sim::state::{Call, Refusal};
+use serde_json::Value;
+
+use crate::sim::state::{Call, LabelSelector, Record, Refusal, labels};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,6 +18,14 @@ pub struct Rule {
     /// Only objects whose name begins so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Only objects whose name has this in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_contains: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Only objects that this label selector selects; an object that is created counts by what it is to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
     /// Only clients whose user agent contains this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
@@ -80,7 +90,27 @@ pub struct Asked {
     pub verb: String,
     pub resource: String,
     pub name: String,
+    pub namespace: String,
+    pub labels: Vec<(String, String)>,
     pub user_agent: String,
+}
+
+impl Asked {
+    /// About this object, which a request does not always name: a create has it in its body.
+    pub fn about(mut self, object: &Value) -> Asked {
+        let metadata = &object["metadata"];
+        let name = metadata["name"].as_str().or(metadata["generateName"].as_str());
+        if let (true, Some(name)) = (self.name.is_empty(), name) {
+            name.clone_into(&mut self.name);
+        }
+        self.labels = labels(object);
+        self
+    }
+
+    pub fn about_record(&self, object: &Record) -> Asked {
+        let (namespace, name) = object.key.clone();
+        Asked { name, namespace, labels: object.labels().to_vec(), ..self.clone() }
+    }
 }
 
 impl From<&Call> for Asked {
@@ -94,6 +124,8 @@ impl From<&Call> for Asked {
                 format!("{plural}/{}", call.subresource)
             },
             name: call.name.clone(),
+            namespace: call.namespace.clone(),
+            labels: Vec::new(),
             user_agent: call.actor.agent.clone(),
         }
     }
@@ -106,6 +138,9 @@ impl Rule {
             verb: Some(verb.to_owned()),
             resource: Some(resource.to_owned()),
             name: None,
+            name_contains: None,
+            namespace: None,
+            labels: None,
             user_agent: None,
             times: None,
             probability: None,
@@ -129,13 +164,36 @@ impl Rule {
         self
     }
 
+    pub fn namespace(mut self, namespace: &str) -> Rule {
+        self.namespace = Some(namespace.to_owned());
+        self
+    }
+
+    pub fn name_contains(mut self, part: &str) -> Rule {
+        self.name_contains = Some(part.to_owned());
+        self
+    }
+
+    /// Only objects that this label selector selects; one that cannot be read selects none.
+    pub fn labels(mut self, selector: &str) -> Rule {
+        self.labels = Some(selector.to_owned());
+        self
+    }
+
     pub(super) fn matches(&self, asked: &Asked) -> bool {
         let is = |wanted: &Option<String>, actual: &str| wanted.as_deref().is_none_or(|w| w == "*" || w == actual);
         is(&self.verb, &asked.verb)
             && is(&self.resource, &asked.resource)
             && self.name.as_deref().is_none_or(|prefix| asked.name.starts_with(prefix))
+            && self.name_contains.as_deref().is_none_or(|part| asked.name.contains(part))
+            && is(&self.namespace, &asked.namespace)
+            && self.labels.as_deref().is_none_or(|selector| selects(selector, &asked.labels))
             && self.user_agent.as_deref().is_none_or(|part| asked.user_agent.contains(part))
     }
+}
+
+fn selects(selector: &str, labels: &[(String, String)]) -> bool {
+    LabelSelector::parse(selector).is_ok_and(|selector| selector.matches_labels(labels))
 }
 
 /// The answer of an effect that refuses.

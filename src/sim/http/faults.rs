@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{json_value, read_body, refuse};
 use crate::sim::fault::{Faults, Rule};
-use crate::sim::state::Refusal;
+use crate::sim::state::{LabelSelector, Refusal};
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -66,5 +66,9 @@ async fn read(body: Body) -> Result<Vec<Rule>, Refusal> {
         Rules::One(value) => vec![value],
     };
     let parse = |value| serde_path_to_error::deserialize::<_, Rule>(value).map_err(|error| wrong(error.to_string()));
-    values.into_iter().map(parse).collect()
+    let rules = values.into_iter().map(parse).collect::<Result<Vec<Rule>, Refusal>>()?;
+    for selector in rules.iter().filter_map(|rule| rule.labels.as_deref()) {
+        LabelSelector::parse(selector)?;
+    }
+    Ok(rules)
 }

@@ -114,8 +114,8 @@ async fn handle(State(face): State<Face>, ConnectInfo(peer): ConnectInfo<Peer>, 
             let asked = Asked {
                 verb: parts.method.as_str().to_ascii_lowercase(),
                 resource: path.trim_start_matches('/').to_owned(),
-                name: String::new(),
                 user_agent: actor.agent,
+                ..Asked::default()
             };
             let plan = face.world.faults.plan(&asked);
             let answer = async { discovery::answer(&parts.method, &path, &parts.headers, body).await };
@@ -137,13 +137,33 @@ async fn handle(State(face): State<Face>, ConnectInfo(peer): ConnectInfo<Peer>, 
                 Err(_) if target.subresource == "log" => Shape::Whole,
                 Err(refusal) => return refuse(&refusal),
             };
-            let plan = face.world.faults.plan(&Asked::from(&call));
+            let (asked, body) = match asked(&face, &call, &parts.headers, body).await {
+                Ok(asked) => asked,
+                Err(refusal) => return refuse(&refusal),
+            };
+            let plan = face.world.faults.plan(&asked);
             let stale = plan.stale;
             let asking = Asking { target, call: call.clone(), query, headers: parts.headers, shape };
             let answer = async { verbs::answer(&face, asking, stale, body).await };
             inject(&face, &peer, plan, Some(&call), answer).await
         }
     }
+}
+
+/// What rules are compared with: the object that the request is about, from its body if it is to be created.
+async fn asked(face: &Face, call: &Call, headers: &HeaderMap, body: Body) -> Result<(Asked, Body), Refusal> {
+    let asked = Asked::from(call);
+    if !face.world.faults.any() {
+        return Ok((asked, body));
+    }
+    if call.verb == "create" {
+        let bytes = read_body(body).await?;
+        // A body that cannot be read is refused by the verb itself, in its own words.
+        let object = verbs::as_json(headers, bytes.clone()).ok().and_then(|json| serde_json::from_slice(&json).ok());
+        return Ok((asked.about(&object.unwrap_or_default()), Body::from(bytes)));
+    }
+    let found = face.world.with(|state| state.get(call.resource, &call.namespace, &call.name));
+    Ok((found.map_or(asked.clone(), |object| asked.about_record(object.record())), body))
 }
 
 /// Carries out the request with what the faults add to it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 
@@ -187,8 +187,11 @@ async fn delete_options(asking: &Asking, body: Body) -> Result<(DeleteOptions, V
 
 /// The body as JSON, whatever the client wrote it in.
 async fn json_body(asking: &Asking, body: Body) -> Result<bytes::Bytes, Refusal> {
-    let content_type = asking.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let bytes = read_body(body).await?;
+    as_json(&asking.headers, read_body(body).await?)
+}
+
+pub fn as_json(headers: &HeaderMap, bytes: bytes::Bytes) -> Result<bytes::Bytes, Refusal> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     match content_type.unwrap_or("application/json").split(';').next().unwrap_or_default().trim() {
         "application/json" => Ok(bytes),
         protobuf::MEDIA_TYPE => Ok(protobuf::to_json(&bytes)?.to_string().into()),

@@ -218,7 +218,7 @@ impl Watcher {
         let faults = &self.face.world.faults;
         let mut repeats = 1;
         if faults.any() {
-            let asked = Asked { name: change.object.key.1.clone(), ..self.asked.clone() };
+            let asked = self.asked.about_record(&change.object);
             if faults.strikes(&asked, &Effect::LoseEvent) {
                 return;
             }

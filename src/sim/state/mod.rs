@@ -30,7 +30,7 @@ use uuid::Uuid;
 pub use call::{Actor, Call, Hand};
 pub use delete::{DeleteOptions, Deleted, FOREGROUND, ORPHAN, Propagation};
 use object::meta;
-pub use object::{Key, Object, Record, texts};
+pub use object::{Key, Object, Record, labels, texts};
 pub use patch::{PatchKind, patched};
 pub use refusal::Refusal;
 pub use resource::Resource;

@@ -32,20 +32,19 @@ pub type Key = (String, String);
 
 impl Record {
     fn of(value: &Value) -> Record {
-        let labels = value["metadata"]["labels"].as_object().into_iter().flatten();
         let kind = value["kind"].as_str().unwrap_or_default();
         let fields = Resource::ALL.into_iter().find(|resource| resource.info().kind == kind).map(selectable);
         let fields = fields.into_iter().flatten().map(|field| (field, field_of(value, field)));
         Record {
             key: (meta(value, "namespace").to_owned(), meta(value, "name").to_owned()),
             text: value.to_string().into(),
-            labels: labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect(),
+            labels: labels(value),
             fields: fields.filter(|(_, text)| !text.is_empty()).collect(),
         }
     }
 
-    pub fn label(&self, key: &str) -> Option<&str> {
-        self.labels.iter().find(|(label, _)| label == key).map(|(_, value)| value.as_str())
+    pub fn labels(&self) -> &[(String, String)] {
+        &self.labels
     }
 
     pub fn field(&self, name: &str) -> &str {
@@ -118,6 +117,11 @@ impl Object {
 /// A string in the metadata, empty where it is absent.
 pub fn meta<'a>(value: &'a Value, field: &str) -> &'a str {
     value["metadata"][field].as_str().unwrap_or_default()
+}
+
+pub fn labels(value: &Value) -> Vec<(String, String)> {
+    let labels = value["metadata"]["labels"].as_object().into_iter().flatten();
+    labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 pub fn texts(list: &Value) -> Vec<&str> {

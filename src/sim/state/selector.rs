@@ -34,11 +34,16 @@ impl LabelSelector {
     }
 
     pub fn matches(&self, object: &Record) -> bool {
+        self.matches_labels(object.labels())
+    }
+
+    pub fn matches_labels(&self, labels: &[(String, String)]) -> bool {
+        let label = |wanted: &String| labels.iter().find(|(key, _)| key == wanted).map(|(_, value)| value);
         self.0.iter().all(|requirement| match requirement {
-            Requirement::In(key, values) => object.label(key).is_some_and(|label| values.iter().any(|v| v == label)),
-            Requirement::NotIn(key, values) => object.label(key).is_none_or(|l| values.iter().all(|v| v != l)),
-            Requirement::Exists(key) => object.label(key).is_some(),
-            Requirement::Absent(key) => object.label(key).is_none(),
+            Requirement::In(key, values) => label(key).is_some_and(|label| values.contains(label)),
+            Requirement::NotIn(key, values) => label(key).is_none_or(|label| !values.contains(label)),
+            Requirement::Exists(key) => label(key).is_some(),
+            Requirement::Absent(key) => label(key).is_none(),
         })
     }
 }
