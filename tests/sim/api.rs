@@ -197,6 +197,27 @@ async fn a_collection_is_deleted_by_selector_and_answers_what_it_deleted() {
 }
 
 #[tokio::test]
+async fn a_collection_of_chosen_jobs_goes_with_its_pods_as_by_single_deletes() {
+    let cluster = Cluster::start().await;
+    for name in ["a", "b", "c"] {
+        let mut job = job(name, &[("duration", "1h")]);
+        job.metadata.labels = Some([("id".to_owned(), name.to_owned())].into());
+        cluster.create(job).await;
+    }
+    let pod = cluster.pod_of("a", |pod| crate::harness::phase(pod) == "Running").await;
+    let chosen = ListParams::default().labels("id in (a,b)");
+    cluster.jobs.delete_collection(&DeleteParams::background(), &chosen).await.expect("deleted");
+    let left = cluster.jobs.list(&ListParams::default()).await.expect("a list");
+    assert_eq!(left.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["c"]);
+    cluster.pod(&pod.name_any(), kube::runtime::conditions::is_deleted(&uid(&pod))).await;
+    let audit = cluster.audit();
+    let asked = audit.iter().find(|event| event["verb"] == "deletecollection").expect("in the audit log");
+    assert_eq!(asked["objectRef"]["resource"], "jobs");
+    assert_eq!(asked["requestObject"]["propagationPolicy"], "Background");
+    assert_eq!(asked["responseObject"]["items"].as_array().map(Vec::len), Some(2));
+}
+
+#[tokio::test]
 async fn a_namespace_takes_everything_with_it() {
     let cluster = Cluster::start().await;
     let (code, _) = cluster.send(Method::POST, "/apis/batch/v1/namespaces/n/jobs", Some(json!(job("a", &[])))).await;
@@ -213,21 +234,6 @@ async fn a_namespace_takes_everything_with_it() {
     tokio::time::timeout(BOUND, wait).await.expect("it goes").expect("the watch works");
     let (_, jobs) = cluster.get("/apis/batch/v1/jobs").await;
     assert_eq!(jobs["items"], json!([]));
-}
-
-#[tokio::test]
-async fn a_quota_refuses_in_the_words_of_the_real_server() {
-    let cluster = Cluster::start().await;
-    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"count/jobs.batch": 1}}});
-    cluster.send(Method::POST, "/api/v1/namespaces/default/resourcequotas", Some(quota)).await;
-    cluster.create(job("a", &[])).await;
-    let error = cluster.jobs.create(&PostParams::default(), &job("b", &[])).await.expect_err("no quota left");
-    let kube::Error::Api(status) = error else { panic!("{error}") };
-    assert_eq!((status.code, status.reason.as_str()), (403, "Forbidden"));
-    assert_eq!(
-        status.message,
-        "jobs.batch \"b\" is forbidden: exceeded quota: q, requested: count/jobs.batch=1, used: count/jobs.batch=1, limited: count/jobs.batch=1"
-    );
 }
 
 #[tokio::test]

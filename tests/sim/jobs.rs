@@ -59,7 +59,8 @@ async fn a_finished_job_expires_by_its_time_to_live() {
 async fn a_suspended_job_has_no_pods_until_it_is_resumed() {
     let cluster = Cluster::start().await;
     cluster.create(with(job("a", &[]), "suspend", json!(true))).await;
-    cluster.job("a", |job: Option<&_>| condition(job, "Suspended").is_some()).await;
+    let suspended = cluster.job("a", |job: Option<&_>| condition(job, "Suspended").is_some()).await;
+    assert_eq!(suspended.status.and_then(|status| status.start_time), None);
     assert!(cluster.pods.list(&ListParams::default()).await.expect("pods").items.is_empty());
     let resume = Patch::Merge(json!({"spec": {"suspend": false}}));
     cluster.jobs.patch("a", &PatchParams::default(), &resume).await.expect("resumed");

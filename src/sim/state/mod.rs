@@ -9,6 +9,7 @@ mod defaults;
 mod delete;
 mod object;
 mod patch;
+mod quantity;
 mod quota;
 mod refusal;
 mod resource;

@@ -35,7 +35,7 @@ impl State {
         if self.shelf(resource).get(&(call.namespace.clone(), name.clone())).is_some() {
             return Err(Refusal::exists(resource, &name));
         }
-        self.check_quota(resource, &call.namespace, &name)?;
+        self.check_quota(resource, &call.namespace, &name, &value)?;
         if dry_run {
             value["metadata"]["creationTimestamp"] = super::seconds(jiff::Timestamp::now()).into();
             return Ok(Arc::new(Object::new(value)));
