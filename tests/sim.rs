@@ -10,6 +10,8 @@ mod faults;
 mod harness;
 #[path = "sim/jobs.rs"]
 mod jobs;
+#[path = "sim/logs.rs"]
+mod logs;
 #[path = "sim/quotas.rs"]
 mod quotas;
 #[path = "sim/troubles.rs"]

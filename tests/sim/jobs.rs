@@ -118,21 +118,6 @@ async fn a_job_that_vanishes_leaves_nothing_behind() {
     assert!(cluster.pods.list(&ListParams::default()).await.expect("pods").items.is_empty());
 }
 
-#[tokio::test]
-async fn a_log_is_followed_to_its_end() {
-    let cluster = Cluster::start().await;
-    cluster.create(job("a", &[("duration", "200ms"), ("log", "one\ntwo")])).await;
-    let pod = cluster.pod_of("a", |pod| phase(pod) == "Running").await;
-    let path = format!("{}/{}/log?follow=true", crate::harness::PODS, pod.name_any());
-    let answer = cluster.http.get(format!("{}{path}", cluster.sim.url())).timeout(crate::harness::BOUND).send().await;
-    let text = answer.expect("an answer").text().await.expect("the whole log");
-    let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines[1..4], ["$ sh -c 'echo hi'", "one", "two"]);
-    assert!(lines[4].contains("exit code 0"), "{lines:?}");
-    let tail = LogParams { tail_lines: Some(2), ..LogParams::default() };
-    assert_eq!(cluster.pods.logs(&pod.name_any(), &tail).await.expect("a log").lines().count(), 2);
-}
-
 /// Where the independent witness lies: `LONGSHORE_WITNESS`, or beside the checkout.
 fn witness() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/witness/witness.py");

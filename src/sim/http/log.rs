@@ -1,22 +1,31 @@
 //! Pod logs: what the pretend container printed, and what it prints while it runs.
 
 use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, header};
-use axum::response::Response;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::script::{self, Script};
 use super::{Asking, Face};
 use crate::sim::audit::Answer;
-use crate::sim::state::{Object, Refusal, Resource, texts};
+use crate::sim::control::Run;
+use crate::sim::state::{Object, Refusal, Resource};
 
 /// A log may be followed for as long as a watch may last.
 const FOLLOW_MAX: Duration = Duration::from_secs(60 * 60);
+/// Lines that come closer together are sent together.
+const FOLLOW_EVERY: Duration = Duration::from_millis(20);
+/// As many lines are sent at once; a reader that is slow does not make the sender hold more.
+const CHUNK_LINES: usize = 10_000;
 
 struct Wish {
     container: String,
@@ -26,31 +35,45 @@ struct Wish {
     timestamps: bool,
 }
 
+/// A pod, and what the node knows of it.
+struct Look {
+    pod: Arc<Object>,
+    run: Option<Run>,
+}
+
 pub fn answer(face: &Face, asking: &Asking) -> Result<Response, Refusal> {
     let call = &asking.call;
-    let pod = face.world.with(|state| state.get(Resource::Pods, &call.namespace, &call.name))?;
+    let look = look(face, &call.namespace, &call.name)?;
     let text = |name: &str| asking.query.get(name).map(String::as_str).unwrap_or_default();
     let wish = Wish {
-        container: container(&pod, text("container"))?,
+        container: container(&look.pod, text("container"))?,
         tail: text("tailLines").parse().ok(),
         limit_bytes: text("limitBytes").parse().ok(),
         since: since(text("sinceSeconds"), text("sinceTime")),
         timestamps: text("timestamps") == "true",
     };
-    if text("previous") == "true" && status_of(&pod, &wish.container)["lastState"]["terminated"].is_null() {
-        let (name, container) = (pod.name(), &wish.container);
-        let message = format!("previous terminated container \"{container}\" in pod \"{name}\" not found");
-        return Err(Refusal::bad_request(message));
+    // Nobody could be asked for the log: the real server answers so, and not with an error.
+    if look.pod.value["spec"]["nodeName"].is_null() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    check_started(&pod, &wish.container)?;
+    check_node(&look.pod, &wish.container)?;
+    check_started(&look.pod, &wish.container, text("previous") == "true")?;
     face.world.with(|state| {
         state.audit.write(call, Answer { code: 200, refusal: None, request: None, response: None });
     });
     let follow = text("follow") == "true";
-    let body = if follow { follow_log(face.clone(), pod, wish) } else { Body::from(render(&pod, &wish, 0).0) };
+    let body = if follow { follow_log(face.clone(), look, wish) } else { Body::from(whole(&look, &wish)) };
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
+}
+
+fn look(face: &Face, namespace: &str, name: &str) -> Result<Look, Refusal> {
+    face.world.with(|state| {
+        let pod = state.get(Resource::Pods, namespace, name)?;
+        let run = pod.uid().parse().ok().and_then(|uid| state.runs.get(&uid).cloned());
+        Ok(Look { pod, run })
+    })
 }
 
 fn container(pod: &Object, asked: &str) -> Result<String, Refusal> {
@@ -73,24 +96,40 @@ fn container(pod: &Object, asked: &str) -> Result<String, Refusal> {
     }
 }
 
-fn status_of<'a>(pod: &'a Object, container: &str) -> &'a Value {
-    let statuses = pod.value["status"]["containerStatuses"].as_array().into_iter().flatten();
-    statuses.clone().find(|status| status["name"] == container).unwrap_or(&Value::Null)
-}
-
-fn check_started(pod: &Object, container: &str) -> Result<(), Refusal> {
-    let status = status_of(pod, container);
-    let started = ["running", "terminated"].into_iter().any(|state| status["state"][state].is_object());
-    if started || status["lastState"]["terminated"].is_object() {
+/// The log lies on the node, and goes with it.
+fn check_node(pod: &Object, container: &str) -> Result<(), Refusal> {
+    if pod.value["status"]["reason"] != "NodeLost" {
         return Ok(());
     }
-    let reason = status["state"]["waiting"]["reason"].as_str().unwrap_or("PodInitializing");
-    let why = match reason {
-        "ErrImagePull" | "ImagePullBackOff" => "trying and failing to pull image".to_owned(),
-        _ => reason.to_owned(),
-    };
+    let node = pod.value["status"]["hostIP"].as_str().unwrap_or_default();
+    let (namespace, name) = pod.key();
+    let url = format!("https://{node}:10250/containerLogs/{namespace}/{name}/{container}");
+    let message = format!("Get \"{url}\": dial tcp {node}:10250: connect: no route to host");
+    Err(Refusal::new(500, "InternalError", message))
+}
+
+fn check_started(pod: &Object, container: &str, previous: bool) -> Result<(), Refusal> {
     let name = pod.name();
-    Err(Refusal::bad_request(format!("container \"{container}\" in pod \"{name}\" is waiting to start: {why}")))
+    let status = script::find(pod, container).map_or(&Value::Null, |(_, status, _)| status);
+    let ended_before = status["lastState"]["terminated"].is_object();
+    if previous && !ended_before {
+        let message = format!("previous terminated container \"{container}\" in pod \"{name}\" not found");
+        return Err(Refusal::bad_request(message));
+    }
+    let terminated = &status["state"]["terminated"];
+    if status["state"]["running"].is_object() || terminated["containerID"].is_string() || ended_before {
+        return Ok(());
+    }
+    let what = format!("container \"{container}\" in pod \"{name}\"");
+    if terminated.is_object() {
+        return Err(Refusal::bad_request(format!("{what} is terminated")));
+    }
+    let why = match status["state"]["waiting"]["reason"].as_str().unwrap_or("PodInitializing") {
+        "ErrImagePull" => "image can't be pulled",
+        "ImagePullBackOff" => "trying and failing to pull image",
+        reason => reason,
+    };
+    Err(Refusal::bad_request(format!("{what} is waiting to start: {why}")))
 }
 
 fn since(seconds: &str, time: &str) -> Option<Timestamp> {
@@ -101,86 +140,96 @@ fn since(seconds: &str, time: &str) -> Option<Timestamp> {
     ago.or_else(|| time.parse().ok())
 }
 
-/// All the lines so far, each with its time. Lines are only ever added.
-fn lines(pod: &Object, container: &str) -> Vec<(Timestamp, String)> {
-    let spec = pod.value["spec"]["containers"].as_array().into_iter().flatten();
-    let spec = spec.clone().find(|spec| spec["name"] == container).unwrap_or(&Value::Null);
-    let status = status_of(pod, container);
-    let state = &status["state"];
-    let ended = if state["terminated"].is_object() { &state["terminated"] } else { &status["lastState"]["terminated"] };
-    let time = |value: &Value| value.as_str().and_then(|at| at.parse::<Timestamp>().ok());
-    let began = time(&state["running"]["startedAt"]).or_else(|| time(&ended["startedAt"])).unwrap_or_default();
-    let image = spec["image"].as_str().unwrap_or_default();
-    let command: Vec<&str> = [texts(&spec["command"]), texts(&spec["args"])].concat();
-    let mut said = vec![(began, format!("longshore-sim: {} on sim-node pretends to run image {image}", pod.name()))];
-    match command.as_slice() {
-        [] => said.push((began, "longshore-sim: with the image's own command".to_owned())),
-        words => said.push((began, format!("$ {}", shlex::try_join(words.iter().copied()).unwrap_or_default()))),
-    }
-    if let Some(text) = pod.annotation("sim.longshore.dev/log") {
-        said.extend(text.lines().map(|line| (began, line.to_owned())));
-    }
-    if !state["running"].is_object()
-        && let Some(code) = ended["exitCode"].as_i64()
-    {
-        let at = time(&ended["finishedAt"]).unwrap_or(began);
-        let secs = at.as_second() - began.as_second();
-        said.push((at, format!("longshore-sim: exit code {code} after {secs} s")));
-    }
-    said
+fn whole(look: &Look, wish: &Wish) -> Bytes {
+    let Some(script) = Script::of(&look.pod, look.run.as_ref(), &wish.container) else { return Bytes::new() };
+    let now = Timestamp::now();
+    let to = script.count(now);
+    render(&script, wish, first_line(wish, to)..to, now)
 }
 
-/// The text from line `from` on, and how many lines there are by now.
-fn render(pod: &Object, wish: &Wish, from: usize) -> (Bytes, usize) {
-    let all = lines(pod, &wish.container);
-    let count = all.len();
-    let first = match wish.tail {
-        Some(tail) if from == 0 => count.saturating_sub(tail),
-        _ => from,
-    };
+fn first_line(wish: &Wish, count: usize) -> usize {
+    wish.tail.map_or(0, |tail| count.saturating_sub(tail))
+}
+
+fn render(script: &Script, wish: &Wish, numbers: Range<usize>, now: Timestamp) -> Bytes {
     let mut text = String::new();
-    for (at, line) in all.into_iter().skip(first).filter(|(at, _)| wish.since.is_none_or(|since| *at >= since)) {
+    for number in numbers {
+        let (at, line) = script.line(number, now);
+        if wish.since.is_some_and(|since| at < since) {
+            continue;
+        }
         if wish.timestamps {
             text.push_str(&format!("{at:.9} "));
         }
         text.push_str(&line);
         text.push('\n');
+        if wish.limit_bytes.is_some_and(|limit| text.len() >= limit) {
+            break;
+        }
     }
     let mut bytes = text.into_bytes();
-    if let Some(limit) = wish.limit_bytes {
-        bytes.truncate(limit);
-    }
-    (bytes.into(), count)
+    bytes.truncate(wish.limit_bytes.unwrap_or(usize::MAX));
+    bytes.into()
 }
 
 /// Streams lines as they come, until the pod has ended or is gone.
-fn follow_log(face: Face, pod: Arc<Object>, wish: Wish) -> Body {
+fn follow_log(face: Face, look: Look, wish: Wish) -> Body {
     let changed = face.world.changes(Resource::Pods);
-    let until = tokio::time::Instant::now() + FOLLOW_MAX;
-    let seed = (face, Some(pod), wish, 0, changed);
-    Body::from_stream(futures::stream::unfold(seed, move |(face, pod, mut wish, mut from, mut changed)| async move {
-        let mut pod = pod?;
+    let until = Instant::now() + FOLLOW_MAX;
+    let seed = (Follower { face, wish, from: None, changed, until }, Some(look));
+    Body::from_stream(futures::stream::unfold(seed, |(mut follower, look)| async move {
+        let (text, next) = follower.next(look?).await?;
+        Some((Ok::<Bytes, Infallible>(text), (follower, next)))
+    }))
+}
+
+struct Follower {
+    face: Face,
+    wish: Wish,
+    /// The first line that was not sent yet.
+    from: Option<usize>,
+    changed: watch::Receiver<u64>,
+    until: Instant,
+}
+
+impl Follower {
+    /// The next lines, and where to go on from, if the log does.
+    async fn next(&mut self, mut look: Look) -> Option<(Bytes, Option<Look>)> {
         loop {
-            let (text, count) = render(&pod, &wish, from);
-            from = count;
-            wish.limit_bytes = wish.limit_bytes.map(|limit| limit.saturating_sub(text.len()));
-            let over = matches!(pod.value["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
-                || wish.limit_bytes == Some(0);
-            let next = (!over).then(|| pod.clone());
+            let now = Timestamp::now();
+            let script = Script::of(&look.pod, look.run.as_ref(), &self.wish.container)?;
+            let count = script.count(now);
+            let from = self.from.unwrap_or_else(|| first_line(&self.wish, count));
+            let to = count.min(from + CHUNK_LINES);
+            let text = render(&script, &self.wish, from..to, now);
+            self.from = Some(to.max(from));
+            self.wish.limit_bytes = self.wish.limit_bytes.map(|limit| limit.saturating_sub(text.len()));
+            let ended = matches!(look.pod.value["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+            let over = (ended && to == count) || self.wish.limit_bytes == Some(0);
             if !text.is_empty() || over {
-                return Some((Ok::<Bytes, Infallible>(text), (face, next, wish, from, changed)));
+                return Some((text, (!over).then_some(look)));
             }
-            tokio::select! {
-                _ = changed.changed() => {}
-                () = face.stop.cancelled() => return None,
-                () = tokio::time::sleep_until(until) => return None,
+            if to == count {
+                self.wait(script.next_at(now), now).await?;
             }
-            let (namespace, name) = pod.key();
-            let now = face.world.with(|state| state.get(Resource::Pods, &namespace, &name)).ok()?;
-            if now.uid() != pod.uid() {
+            let (namespace, name) = look.pod.key();
+            let found = self::look(&self.face, &namespace, &name).ok()?;
+            if found.pod.uid() != look.pod.uid() {
                 return None;
             }
-            pod = now;
+            look = found;
         }
-    }))
+    }
+
+    /// Until a line is due, or something happens to a pod.
+    async fn wait(&mut self, line: Option<Timestamp>, now: Timestamp) -> Option<()> {
+        let ahead = line.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default().max(FOLLOW_EVERY));
+        let due = ahead.map_or(self.until, |ahead| self.until.min(Instant::now() + ahead));
+        tokio::select! {
+            _ = self.changed.changed() => {}
+            () = self.face.stop.cancelled() => return None,
+            () = tokio::time::sleep_until(due) => {}
+        }
+        (Instant::now() < self.until).then_some(())
+    }
 }

@@ -8,6 +8,7 @@ mod log;
 mod openapi;
 mod protobuf;
 mod route;
+mod script;
 mod table;
 mod verbs;
 mod watch;
