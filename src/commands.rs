@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     client,
     cluster::connect,
-    config::{self, duration},
+    config,
     embedded::Postgres,
     run::Replica,
     sim::{Sim, SimConfig},
+    spec::duration,
     store::{Db, migrate},
     telemetry,
 };

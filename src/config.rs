@@ -3,9 +3,8 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use jiff::SignedDuration;
 
-use crate::{reconcile::decide::KeepLogs, telemetry::LogFormat, trouble::Override};
+use crate::{reconcile::decide::KeepLogs, spec::duration, telemetry::LogFormat, trouble::Override};
 
 /// Flags of every command that runs in the foreground and logs.
 #[derive(Debug, Clone, Args)]
@@ -156,11 +155,4 @@ impl PullPolicy {
             Self::Never => "Never",
         }
     }
-}
-
-/// Reads a duration such as `100ms`, `90s`, `15m` or `1h30m`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: SignedDuration =
-        text.parse().map_err(|_| "not a duration such as 100ms, 90s, 15m or 1h30m".to_owned())?;
-    Duration::try_from(parsed).map_err(|_| "must not be negative".to_owned())
 }

@@ -1,7 +1,8 @@
 //! What a job is to do, as its submitter said it and as it is stored; and the rules that need no cluster to check.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use jiff::{Span, SpanRelativeTo};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -22,6 +23,14 @@ pub const ANNOTATION_BYTES: usize = 64 * 1024;
 pub const IDEMPOTENCY_KEY_CHARS: usize = 255;
 /// Labels and annotations under this prefix are Longshore's own.
 pub const OWN_PREFIX: &str = "longshore.dev/";
+
+/// Reads a duration such as `100ms`, `90s`, `15m`, `1h30m` or `30d`, where a day is 24 hours.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration such as 100ms, 90s, 15m, 1h30m or 30d");
+    let span: Span = text.parse().map_err(|_| wrong())?;
+    let given = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    Duration::try_from(given).map_err(|_| format!("{text:?} is negative"))
+}
 
 /// One wrong field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

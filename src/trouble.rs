@@ -3,9 +3,10 @@
 
 use std::{str::FromStr, time::Duration};
 
-use jiff::SignedDuration;
-
-use crate::lifecycle::{Reason, WaitCode};
+use crate::{
+    lifecycle::{Reason, WaitCode},
+    spec::duration,
+};
 
 /// For how long a trouble may last before the job is stopped for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,9 +113,7 @@ impl FromStr for Override {
         let grace = match grace {
             "never" => Grace::UntilStartTimeout,
             time => {
-                let wrong = || format!("{time:?} is neither a duration such as 0s, 90s or 5m nor `never`");
-                let given: SignedDuration = time.parse().map_err(|_| wrong())?;
-                let given = Duration::try_from(given).map_err(|_| wrong())?;
+                let given = duration(time).map_err(|err| format!("{err}; nor is it `never`"))?;
                 if given.is_zero() { Grace::None } else { Grace::For(given) }
             }
         };

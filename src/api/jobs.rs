@@ -8,7 +8,6 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use jiff::SignedDuration;
 use serde::Deserialize;
 
 use crate::{
@@ -127,7 +126,7 @@ pub async fn get(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<
 #[serde(deny_unknown_fields)]
 pub struct WaitQuery {
     #[serde(default, deserialize_with = "duration")]
-    timeout: Option<SignedDuration>,
+    timeout: Option<Duration>,
 }
 
 /// `GET /jobs/{id}/wait`: the job, as soon as it has ended, or as it is when the time is up.
@@ -137,7 +136,7 @@ pub async fn wait(
     query: Result<Query<WaitQuery>, QueryRejection>,
 ) -> Result<Json<JobView>, Problem> {
     let id = parse(&id)?;
-    let asked = given(query)?.timeout.map_or(LONGEST_WAIT, |it| it.unsigned_abs());
+    let asked = given(query)?.timeout.unwrap_or(LONGEST_WAIT);
     let deadline = tokio::time::Instant::now() + asked.min(LONGEST_WAIT);
     let mut ended = api.signals.ended();
     loop {

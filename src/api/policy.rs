@@ -1,6 +1,7 @@
 //! Deadlines and retries as a submission says them.
 
-use jiff::SignedDuration;
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
@@ -38,10 +39,10 @@ struct BackoffRequest {
     #[serde(default, rename = "type")]
     kind: Kind,
     #[serde(default, deserialize_with = "duration")]
-    initial: Option<SignedDuration>,
+    initial: Option<Duration>,
     factor: Option<f64>,
     #[serde(default, deserialize_with = "duration")]
-    max: Option<SignedDuration>,
+    max: Option<Duration>,
     jitter: Option<f64>,
 }
 

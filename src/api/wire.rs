@@ -1,6 +1,6 @@
 //! Requests as they are on the wire.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, de};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     retry::{Backoff, Policy, Retry},
-    spec::{Fault, Spec, Start, Submission},
+    spec::{self, Fault, Spec, Start, Submission},
 };
 
 use super::policy::{self, RetryRequest};
@@ -38,18 +38,18 @@ pub struct SubmitRequest {
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
     #[serde(default, deserialize_with = "duration")]
-    timeout: Option<SignedDuration>,
+    timeout: Option<Duration>,
     #[serde(default, deserialize_with = "duration")]
-    start_timeout: Option<SignedDuration>,
+    start_timeout: Option<Duration>,
     #[serde(default, deserialize_with = "duration")]
-    queue_timeout: Option<SignedDuration>,
+    queue_timeout: Option<Duration>,
     max_attempts: Option<i32>,
     #[serde(default, deserialize_with = "policy::backoff")]
     backoff: Option<Backoff>,
     retry: Option<RetryRequest>,
     run_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "duration")]
-    delay: Option<SignedDuration>,
+    delay: Option<Duration>,
     idempotency_key: Option<String>,
     manifest: Option<Value>,
 }
@@ -153,13 +153,8 @@ fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Command>, D::Error
     }
 }
 
-/// A duration such as `90s`, `15m` or `1h30m`.
-pub fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SignedDuration>, D::Error> {
+/// A duration as [`spec::duration`] reads it.
+pub fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
-    let parsed: SignedDuration =
-        text.parse().map_err(|_| de::Error::custom(format!("{text:?} is not a duration such as 90s, 15m or 1h30m")))?;
-    match parsed.is_negative() {
-        true => Err(de::Error::custom(format!("{text:?} is negative"))),
-        false => Ok(Some(parsed)),
-    }
+    spec::duration(&text).map(Some).map_err(de::Error::custom)
 }

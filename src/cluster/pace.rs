@@ -23,10 +23,10 @@ const FREE_PER_SEC: f64 = 1_000.0;
 /// The pace of one client.
 pub struct Pace {
     state: Mutex<State>,
-    free_per_sec: f64,
 }
 
 struct State {
+    free_per_sec: f64,
     /// None: not held back.
     per_sec: Option<f64>,
     /// When the next create may be sent.
@@ -48,44 +48,19 @@ pub enum Heard {
 impl Pace {
     /// `most_per_sec`: the rate that other bounds allow; 0 is none.
     pub fn new(most_per_sec: u32) -> Self {
-        let now = Instant::now();
-        let state = State { per_sec: None, next: now, halved_at: None, answers: 0, since: now };
         let free_per_sec = if most_per_sec == 0 { FREE_PER_SEC } else { f64::from(most_per_sec) };
-        Self { state: Mutex::new(state), free_per_sec }
+        Self { state: Mutex::new(State::new(free_per_sec, Instant::now())) }
     }
 
     /// Ends when the next create may be sent.
     pub async fn turn(&self) {
-        let at = {
-            let mut state = self.state();
-            let at = state.next.max(Instant::now());
-            if let Some(per_sec) = state.per_sec {
-                state.next = at + Duration::from_secs_f64(1.0 / per_sec);
-            }
-            at
-        };
+        let at = self.state().take_turn(Instant::now());
         tokio::time::sleep_until(at).await;
     }
 
     /// Takes in an answer that took so long.
     pub fn heard(&self, heard: Heard, took: Duration) {
-        let now = Instant::now();
-        let mut state = self.state();
-        if now - state.since > ONCE_IN {
-            (state.answers, state.since) = (0, now);
-        }
-        state.answers += 1;
-        match heard {
-            Heard::Well if took < SLOW => {
-                let faster = state.per_sec.map(|it| it + GAIN.max(GAIN * it / 10.0));
-                state.per_sec = faster.filter(|it| *it < self.free_per_sec);
-            }
-            Heard::Well => state.slow_down(now),
-            Heard::Enough(pause) => {
-                state.slow_down(now);
-                state.next = state.next.max(now + pause.unwrap_or_default());
-            }
-        }
+        self.state().hear(heard, took, Instant::now());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,6 +69,37 @@ impl Pace {
 }
 
 impl State {
+    fn new(free_per_sec: f64, now: Instant) -> Self {
+        Self { free_per_sec, per_sec: None, next: now, halved_at: None, answers: 0, since: now }
+    }
+
+    /// When whoever asks now may send.
+    fn take_turn(&mut self, now: Instant) -> Instant {
+        let at = self.next.max(now);
+        if let Some(per_sec) = self.per_sec {
+            self.next = at + Duration::from_secs_f64(1.0 / per_sec);
+        }
+        at
+    }
+
+    fn hear(&mut self, heard: Heard, took: Duration, now: Instant) {
+        if now - self.since > ONCE_IN {
+            (self.answers, self.since) = (0, now);
+        }
+        self.answers += 1;
+        match heard {
+            Heard::Well if took < SLOW => {
+                let faster = self.per_sec.map(|it| it + GAIN.max(GAIN * it / 10.0));
+                self.per_sec = faster.filter(|it| *it < self.free_per_sec);
+            }
+            Heard::Well => self.slow_down(now),
+            Heard::Enough(pause) => {
+                self.slow_down(now);
+                self.next = self.next.max(now + pause.unwrap_or_default());
+            }
+        }
+    }
+
     fn slow_down(&mut self, now: Instant) {
         if self.halved_at.is_some_and(|it| now - it < ONCE_IN) {
             return;
@@ -115,41 +121,39 @@ mod tests {
 
     const QUICK: Duration = Duration::from_millis(5);
 
-    #[tokio::test(start_paused = true)]
-    async fn it_slows_down_at_once_and_recovers() {
-        let pace = Pace::new(100);
-        assert_eq!(pace.state().per_sec, None);
+    #[test]
+    fn it_slows_down_at_once_and_recovers() {
+        let mut now = Instant::now();
+        let mut state = State::new(100.0, now);
         for _ in 0..50 {
-            pace.turn().await;
-            pace.heard(Heard::Well, QUICK);
+            now = state.take_turn(now) + QUICK;
+            state.hear(Heard::Well, QUICK, now);
         }
-        pace.heard(Heard::Enough(None), QUICK);
-        let slowed = pace.state().per_sec.unwrap();
-        pace.heard(Heard::Enough(None), QUICK);
-        assert_eq!(pace.state().per_sec, Some(slowed), "one trouble halves it once");
-        tokio::time::advance(ONCE_IN).await;
-        pace.heard(Heard::Well, SLOW);
-        assert!(pace.state().per_sec.unwrap() <= slowed / 2.0, "a slow answer is a trouble too");
-        let mut answers = 0;
-        while pace.state().per_sec.is_some() {
-            pace.turn().await;
-            pace.heard(Heard::Well, QUICK);
-            answers += 1;
-            assert!(answers < 100_000, "it never recovers");
+        assert_eq!(state.per_sec, None, "nothing is held back while all is well");
+        state.hear(Heard::Enough(None), QUICK, now);
+        let slowed = state.per_sec.unwrap();
+        state.hear(Heard::Enough(None), QUICK, now);
+        assert_eq!(state.per_sec, Some(slowed), "one trouble halves it once");
+        now += ONCE_IN;
+        state.hear(Heard::Well, SLOW, now);
+        assert!(state.per_sec.unwrap() <= slowed / 2.0, "a slow answer is a trouble too");
+        let began = now;
+        while state.per_sec.is_some() {
+            now = state.take_turn(now) + QUICK;
+            state.hear(Heard::Well, QUICK, now);
+            assert!(now - began < Duration::from_secs(300), "it does not recover");
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn it_obeys_retry_after_and_keeps_to_its_rate() {
-        let pace = Pace::new(0);
-        let began = Instant::now();
-        pace.heard(Heard::Enough(Some(Duration::from_secs(7))), QUICK);
-        pace.turn().await;
-        assert!(began.elapsed() >= Duration::from_secs(7));
-        let (first, per_sec) = (Instant::now(), pace.state().per_sec.unwrap());
-        for _ in 0..10 {
-            pace.turn().await;
-        }
-        assert!(first.elapsed().as_secs_f64() >= 9.0 / per_sec);
+    #[test]
+    fn it_obeys_retry_after_and_keeps_to_its_rate() {
+        let now = Instant::now();
+        let mut state = State::new(FREE_PER_SEC, now);
+        state.hear(Heard::Enough(Some(Duration::from_secs(7))), QUICK, now);
+        let first = state.take_turn(now);
+        assert!(first - now >= Duration::from_secs(7));
+        let per_sec = state.per_sec.unwrap();
+        let tenth = (0..10).map(|_| state.take_turn(first)).last().unwrap();
+        assert!((tenth - first).as_secs_f64() >= 9.0 / per_sec);
     }
 }

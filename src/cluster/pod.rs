@@ -111,7 +111,11 @@ fn cut(text: &str) -> String {
     text.chars().map(|it| if it == '\0' { char::REPLACEMENT_CHARACTER } else { it }).take(MESSAGE_CHARS).collect()
 }
 
+/// The kubelet makes a code up for a container of which it knows nothing.
 fn exit_code(terminated: &Value) -> Option<i32> {
+    if text(terminated, "reason") == Some("ContainerStatusUnknown") {
+        return None;
+    }
     terminated.get("exitCode")?.as_i64().and_then(|it| i32::try_from(it).ok())
 }
 
@@ -130,7 +134,8 @@ fn started_at(status: &Value) -> Option<Timestamp> {
     let starts = containers(status).filter_map(|it| {
         let state = it.get("state")?;
         let start = state.pointer("/running/startedAt").or_else(|| state.pointer("/terminated/startedAt"))?;
-        start.as_str()?.parse().ok()
+        // A container that could not begin is said to have begun in 1970.
+        start.as_str()?.parse().ok().filter(|it| *it > Timestamp::UNIX_EPOCH)
     });
     starts.min()
 }

@@ -38,9 +38,10 @@ async fn impossible_rows_and_moves_are_refused_by_name() {
     let world = World::new(1).await;
     let mut conn = world.conn().await;
     sqlx::query(
-        "insert into longshore.jobs (id, priority, queue, state, name, namespace, reason, message, finished_at)
-         values (gen_random_uuid(), 0, 'default', 'pending', 'waits', 'default', null, null, null),
-                (gen_random_uuid(), 0, 'default', 'succeeded', 'done', 'default', 'completed', '', now())",
+        "insert into longshore.jobs
+             (id, priority, queue, state, name, namespace, reason, message, pending_at, finished_at, part)
+         values (gen_random_uuid(), 0, 'default', 'pending', 'waits', 'default', null, null, now(), null, 'infinity'),
+                (gen_random_uuid(), 0, 'default', 'succeeded', 'done', 'default', 'completed', '', null, now(), now())",
     )
     .execute(&mut conn)
     .await
@@ -68,8 +69,11 @@ async fn impossible_rows_and_moves_are_refused_by_name() {
         (
             "insert into longshore.jobs (id, priority, queue, state, name, namespace)
           values (gen_random_uuid(), 0, 'default', 'scheduled', 'a', 'default')",
-            "scheduled_has_run_at",
+            "scheduled_has_due_time",
         ),
+        ("update longshore.jobs set part = now() where name = 'waits'", "part_is_the_end"),
+        ("update longshore.jobs set wait_code = 'quota' where name = 'waits'", "wait_is_whole"),
+        ("update longshore.jobs set failed_attempts = 1 where name = 'waits'", "attempts_add_up"),
         ("update longshore.limits set cap = -1", "cap_is_not_negative"),
         ("insert into longshore.queues values ('not a label')", "queue_name_is_a_label"),
         ("insert into longshore.instance values (false)", "instance_is_one_row"),
