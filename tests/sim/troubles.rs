@@ -49,6 +49,8 @@ async fn a_failed_pull_is_tried_again_and_again() {
     let (_, events) = cluster.get("/api/v1/namespaces/default/events?fieldSelector=reason=BackOff").await;
     assert_eq!(events["items"][0]["type"], "Normal", "{events}");
     assert_eq!(events["items"][0]["message"], "Back-off pulling image \"busybox:1\"");
+    assert_eq!(events["items"].as_array().map(Vec::len), Some(1), "what is told again is counted: {events}");
+    assert!(events["items"][0]["count"].as_u64() >= Some(2), "{events}");
 }
 
 #[tokio::test]

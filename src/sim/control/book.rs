@@ -18,6 +18,8 @@ pub struct Book {
     pub finished: Option<Instant>,
     /// No pod is created before.
     pub not_before: Option<Instant>,
+    /// How often in a row a pod could not be created.
+    pub refused: u32,
     /// Pods the controller deleted because it wants fewer, or none while the Job is suspended: they did not fail.
     pub excused: HashSet<Uuid>,
     counted: HashSet<Uuid>,

@@ -67,6 +67,7 @@ pub fn show(value: &mut Value, place: Place, state: Shown<'_>) {
     let containers = value["spec"][place.list()].as_array().into_iter().flatten().enumerate();
     let statuses: Vec<Value> = containers
         .map(|(index, container)| status(container, &old[index], if index == 0 { state } else { behind }, &now))
+        .map(|status| if place == Place::Init { ready_once_completed(status) } else { status })
         .collect();
     value["status"][place.statuses()] = statuses.into();
 }
@@ -91,6 +92,14 @@ fn status(container: &Value, old: &Value, state: Shown<'_>, now: &str) -> Value 
         "lastState": if old["lastState"].is_object() { old["lastState"].clone() } else { json!({}) },
         "state": detail(state, old, name, now),
     })
+}
+
+/// An init container is ready when it has done its work.
+fn ready_once_completed(mut status: Value) -> Value {
+    if status["state"]["terminated"]["exitCode"] == 0 {
+        status["ready"] = true.into();
+    }
+    status
 }
 
 fn detail(state: Shown<'_>, old: &Value, name: &str, now: &str) -> Value {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::book::{INDEX_ANNOTATION, backoff};
+use super::book::INDEX_ANNOTATION;
 use super::change_status;
 use super::job_status::{add_condition, holds, ranges, set_suspended};
 use super::{tell::JOB_CONTROLLER, trouble};
@@ -20,8 +20,9 @@ use crate::sim::state::{
     Call, DeleteOptions, Due, Hand, Object, Propagation, Refusal, Resource, State, random_suffix, seconds,
 };
 
-/// A pod that cannot be created is tried again after this.
-const CREATE_RETRY: Duration = Duration::from_millis(500);
+/// A pod that cannot be created is tried again after this, and later each time.
+const CREATE_RETRY_FIRST: Duration = Duration::from_millis(250);
+const CREATE_RETRY_DOUBLINGS_MAX: u32 = 3;
 /// As many pods are created in one pass as the real controller does at most.
 const BURST_MAX: u64 = 500;
 
@@ -229,11 +230,14 @@ fn create_or_delete(state: &mut State, uid: Uuid, job: &Object, pods: &Pods, now
         if let Err(refusal) = create_pod(state, uid, job, index.copied(), now) {
             let message = format!("Error creating: {refusal}");
             JOB_CONTROLLER.warns().tell(state, Resource::Jobs, job, "FailedCreate", &message);
-            let retry = now + CREATE_RETRY.max(backoff(1));
-            state.books.entry(uid).or_default().not_before = Some(retry);
+            let book = state.books.entry(uid).or_default();
+            let retry = now + CREATE_RETRY_FIRST * 2u32.pow(book.refused.min(CREATE_RETRY_DOUBLINGS_MAX));
+            book.refused = book.refused.saturating_add(1);
+            book.not_before = Some(retry);
             state.timers.by(Due::Job(uid), retry);
             return;
         }
+        state.books.entry(uid).or_default().refused = 0;
     }
 }
 

@@ -18,9 +18,10 @@ mod shelf;
 mod strategic;
 mod strict;
 mod timers;
+mod told;
 mod write;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,6 +40,7 @@ pub use selector::{FieldSelector, LabelSelector};
 pub use shelf::{Change, Happened, Page, Shelf};
 pub use strict::{Validation, decode, examine, parse};
 pub use timers::{Due, Timers};
+use told::Told;
 pub use write::random_suffix;
 
 use super::SimConfig;
@@ -60,8 +62,7 @@ pub struct State {
     places: HashMap<Uuid, Key>,
     /// Pods by the uid of the controller that owns them.
     owned: HashMap<Uuid, BTreeSet<Key>>,
-    /// Events in the order they happened, so that the oldest can be dropped.
-    told: VecDeque<Key>,
+    told: Told,
     touched: [bool; Resource::ALL.len()],
 }
 
@@ -102,7 +103,7 @@ impl State {
             shelves: Default::default(),
             places: HashMap::new(),
             owned: HashMap::new(),
-            told: VecDeque::new(),
+            told: Told::default(),
             touched: Default::default(),
         };
         for name in ["default", "kube-system"] {
@@ -231,22 +232,6 @@ impl State {
         }
         if let Some(after) = after {
             self.owned.entry(after).or_default().insert(object.key());
-        }
-    }
-
-    /// Tells an event about an object; the oldest events make room.
-    pub fn tell(&mut self, event: Value) {
-        if self.config.max_events == 0 {
-            return;
-        }
-        let object = self.insert_new(Resource::Events, event);
-        self.told.push_back(object.key());
-        while self.told.len() > self.config.max_events {
-            if let Some(key) = self.told.pop_front()
-                && let Some(oldest) = self.shelf(Resource::Events).get(&key).cloned()
-            {
-                self.remove(Resource::Events, &oldest);
-            }
         }
     }
 
