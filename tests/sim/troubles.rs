@@ -129,3 +129,36 @@ async fn an_init_container_may_be_the_one_in_trouble() {
     let pod = json!(cluster.pod_of("well", |pod| phase(pod) == "Succeeded").await);
     assert_eq!((&init(&pod)["terminated"]["exitCode"], &state(&pod, "terminated")["exitCode"]), (&json!(0), &json!(0)));
 }
+
+#[tokio::test]
+async fn an_event_is_found_by_every_field_that_kubernetes_selects_events_by() {
+    let cluster = Cluster::start().await;
+    cluster.create(job("a", &[("outcome", "config-error")])).await;
+    cluster.create(job("b", &[("outcome", "config-error")])).await;
+    let waits = |pod: &k8s_openapi::api::core::v1::Pod| waiting_for(pod) == Some("CreateContainerConfigError");
+    let pod = cluster.pod_of("a", waits).await;
+    cluster.pod_of("b", waits).await;
+    let events = "/api/v1/namespaces/default/events";
+    let find = |selector: String| {
+        let cluster = &cluster;
+        async move { cluster.get(&format!("{events}?fieldSelector={selector}")).await.1["items"].clone() }
+    };
+    let (name, uid) = (pod.metadata.name.clone().unwrap_or_default(), uid(&pod));
+    let about = format!("involvedObject.name={name},involvedObject.uid={uid},type=Warning");
+    let found = find(about.clone()).await;
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
+    let version = found[0]["involvedObject"]["resourceVersion"].as_str().unwrap_or_default();
+    for term in [
+        "involvedObject.kind=Pod",
+        "involvedObject.namespace=default",
+        "involvedObject.apiVersion=v1",
+        &format!("involvedObject.resourceVersion={version}"),
+        "involvedObject.fieldPath=spec.containers{main}",
+        "reason=Failed",
+        "reportingComponent=kubelet",
+        "source=kubelet",
+    ] {
+        assert_eq!(find(format!("{about},{term}")).await, found, "{term}");
+        assert_eq!(find(format!("{about},{}", term.replace('=', "!="))).await, json!([]), "not {term}");
+    }
+}
