@@ -2,29 +2,44 @@
 
 use crate::{
     steps::Happens,
-    world::{Job, Kube, Life, Row, World},
+    world::{Attempt, Job, Kube, Life, Row, STRANGER, World},
 };
 
 impl Job {
+    /// The attempt that holds the slot, or was the last to hold it.
+    pub fn current(&self) -> usize {
+        usize::from(self.tries.max(1) - 1)
+    }
+
+    pub fn attempt(&self) -> &Attempt {
+        &self.attempts[self.current()]
+    }
+
+    /// Whether the attempt was made, and no longer holds the slot.
+    pub fn is_over(&self, attempt: usize) -> bool {
+        let holds = self.row.holds_a_slot() && attempt == self.current();
+        attempt < usize::from(self.tries) && !holds
+    }
+
     /// The Kubernetes Job that is on record, if it is there.
     pub fn recorded(&self) -> Option<Kube> {
-        self.kube.filter(|it| it.nonce == self.nonce && it.uid == self.uid)
+        self.attempt().kube.filter(|it| it.nonce == self.attempt().nonce && it.uid == self.uid)
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.attempts.iter().any(Attempt::is_live)
     }
 
     /// A create with this nonce was made, or may have been.
     pub fn doubt(&mut self, nonce: u8) {
-        self.sent |= self.row == Row::Claimed && self.nonce == nonce;
+        self.sent |= self.row == Row::Claimed && self.claims == nonce;
     }
+}
 
-    /// What the API server makes of a create: the name is the attempt's, and a name is given once.
-    pub fn create(&mut self, nonce: u8) -> Option<u8> {
-        self.doubt(nonce);
-        if self.kube.is_some() {
-            return None;
-        }
-        self.made += 1;
-        self.kube = Some(Kube { nonce, uid: self.made, life: Life::Waiting, deleting: false });
-        Some(self.made)
+impl Attempt {
+    /// Has a pod, or a Job that may start one.
+    pub fn is_live(&self) -> bool {
+        self.orphan || self.kube.is_some_and(|it| it.nonce != STRANGER && !it.is_dead())
     }
 }
 
@@ -38,31 +53,72 @@ impl Kube {
     pub fn is_alive(self) -> bool {
         matches!(self.life, Life::Live | Life::EndedAlive)
     }
+
+    /// Has ended, and so have its pods.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.life, Life::Failed | Life::Complete)
+    }
 }
 
-pub fn happens(world: &mut World, j: usize, does: Happens) {
-    let job = &mut world.jobs[j];
-    let live = |job: &mut Job, life| job.kube = job.kube.map(|it| Kube { life, ..it });
+impl World {
+    /// What the API server makes of a create: the name is the attempt's, and a name is given once.
+    pub fn create(&mut self, j: usize, attempt: usize, nonce: u8) -> Option<u8> {
+        let job = &mut self.jobs[j];
+        job.doubt(nonce);
+        if job.attempts[attempt].kube.is_some() {
+            return None;
+        }
+        self.broken.begun_beside_another |= job.attempts[..attempt].iter().any(Attempt::is_live);
+        let it = &mut job.attempts[attempt];
+        it.made += 1;
+        it.kube = Some(Kube { nonce, uid: it.made, life: Life::Waiting, deleting: false });
+        Some(it.made)
+    }
+
+    /// What the API server makes of a removal: in the background, so that pods outlive their Job if they can.
+    pub fn remove(&mut self, j: usize, attempt: usize) {
+        let over = self.jobs[j].is_over(attempt);
+        let it = &mut self.jobs[j].attempts[attempt];
+        let Some(kube) = it.kube else { return };
+        self.broken.stranger_touched |= kube.nonce == STRANGER;
+        self.broken.removed_while_current |= !over;
+        self.broken.removed_alive |= kube.is_active();
+        self.broken.removed_before_saved |= !kube.is_active() && !it.saved;
+        self.broken.removed_before_recorded |= !kube.is_active() && !over;
+        it.orphan |= kube.is_alive();
+        it.kube = None;
+    }
+}
+
+pub fn happens(world: &mut World, j: usize, attempt: usize, does: Happens) {
+    let claimed = world.jobs[j].row == Row::Claimed;
+    let it = &mut world.jobs[j].attempts[attempt];
+    let live = |it: &mut Attempt, life| it.kube = it.kube.map(|kube| Kube { life, ..kube });
     match does {
-        Happens::PodStarts => live(job, Life::Live),
-        Happens::Ends | Happens::PodDies => live(job, Life::Ended),
+        Happens::PodStarts => live(it, Life::Live),
+        Happens::Completes => live(it, Life::Complete),
+        Happens::PodDies => live(it, Life::Failed),
+        Happens::Fails => {
+            world.left.failures -= 1;
+            live(it, Life::Failed);
+        }
         Happens::EndsBeforeItsPod => {
             world.left.deadlines -= 1;
-            live(job, Life::EndedAlive);
+            live(it, Life::EndedAlive);
         }
-        Happens::Gone => job.kube = None,
-        Happens::OrphanDies => job.orphan = false,
+        Happens::Gone => it.kube = None,
+        Happens::OrphanDies => it.orphan = false,
         Happens::SomeoneDeletes => {
             world.left.deletes -= 1;
-            job.excused |= job.row == Row::Claimed;
-            job.orphan |= job.kube.is_some_and(Kube::is_alive);
-            job.kube = None;
+            it.excused |= claimed;
+            it.orphan |= it.kube.is_some_and(Kube::is_alive);
+            it.kube = None;
         }
         Happens::LateCreateArrives => {
-            let nonce = job.late.trailing_zeros() as u8;
-            job.late &= job.late - 1;
-            job.create(nonce);
+            let nonce = it.late.trailing_zeros() as u8;
+            it.late &= it.late - 1;
+            world.create(j, attempt, nonce);
         }
-        Happens::LateCreateIsLost => job.late &= job.late - 1,
+        Happens::LateCreateIsLost => it.late &= it.late - 1,
     }
 }

@@ -16,6 +16,26 @@ pub enum Mutant {
     RecordsUnguarded,
     /// As [`Self::AdoptsUnderTheSendersFeet`], and each create first reads its row again: a remedy that is none.
     AdoptsThoughSendersReread,
+    /// A Job that says it has failed is tried again while its pod is yet to die.
+    RetriesBesideItsPods,
+    /// Whether a cancel is wished is read with the row, and not asked by the statement that sends it back.
+    RetriesWithoutAskingForTheWish,
+    /// What is stopped for its deadline is tried again, whoever wants it cancelled meanwhile.
+    RetriesByWhatItStoppedFor,
+    /// A create is recorded if the row names the same replica, whatever its attempt.
+    RecordsByReplicaAlone,
+    /// A claim is put aside once its create was refused, though the answer to an earlier one was lost.
+    PutsAsideWhatMayBeMade,
+    /// A task asks whether its claim was taken over, and not whether an earlier task of its own process lost an answer.
+    ForgetsWhatItSent,
+    /// A claim that is put aside keeps its attempt's number.
+    PutsAsideTheNumberToo,
+    /// A job that waited for too long is failed without a look whether it still waits.
+    ExpiresUnguarded,
+    RemovesBeforeSaving,
+    /// A removal names the job, and not its attempt.
+    RemovesByTheJobAlone,
+    DisposesOfTheLastAttemptAlone,
 
     // Not planted: so did the code that the model was made from (commit b843348), and making the model found it out.
     /// `inherited` is `claimed_by is distinct from me`: a claim that was taken over, and then taken back, does not count
@@ -36,6 +56,8 @@ pub enum Mutant {
     /// `stop` names a uid and no resourceVersion, so it may hit a Job that has ended since; and a Job that says it has
     /// failed is deleted if its pods still live.
     DeletesWhatMayHaveEnded,
+    /// `hand_back` does not look whether the job is to be cancelled, which then waits for a slot to be cancelled in.
+    HandsBackWhatIsToBeCancelled,
     /// `is_gone` compares nonces and no uids, so that a Job made by a late create counts as the one on record.
     TellsGoneByTheNonce,
 }

@@ -6,7 +6,7 @@ use crate::{
     Longshore, cluster,
     mutant::Mutant,
     properties,
-    world::{At, Claim, Hand, Kube, Life, Row, STRANGER, Set, Task, World},
+    world::{At, Claim, Hand, Job, Kube, Life, Row, STRANGER, Set, Task, World},
 };
 
 /// One step. `r` is a replica, `j` a job.
@@ -28,7 +28,12 @@ pub enum Step {
     },
     Cluster {
         j: usize,
+        attempt: usize,
         does: Happens,
+    },
+    /// What backs off may be claimed again.
+    Promote {
+        j: usize,
     },
     /// Someone asks for the job to be cancelled.
     Cancel {
@@ -66,6 +71,12 @@ pub enum TaskDoes {
     ServerApplies,
     /// 429: it was not made.
     PutOff,
+    /// A quota's 403: it was not made, and will not be for a while.
+    Refuse,
+    /// After a refusal: sends again later.
+    Insist,
+    /// After a refusal: gives the claim back, to be made again later.
+    PutAside,
     /// Before it was applied or after: the sender cannot tell.
     LoseAnswer,
     Look,
@@ -78,16 +89,32 @@ pub enum TaskDoes {
 pub enum Hands {
     Decide(Hand),
     Apply,
-    /// `dispose`: of a Job whose outcome is recorded.
-    Remove,
+    /// Of an attempt whose outcome is recorded.
+    SaveLog {
+        attempt: usize,
+    },
+    /// `dispose`: of a Job whose outcome is recorded, and its log saved.
+    Remove {
+        attempt: usize,
+    },
+    /// The same, and the request takes its time.
+    SendRemoval {
+        attempt: usize,
+    },
+    RemovalArrives {
+        attempt: usize,
+    },
     /// `dispose`: of a Job whose attempt is over, and that still runs.
-    StopLeftover,
+    StopLeftover {
+        attempt: usize,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Happens {
     PodStarts,
-    Ends,
+    Completes,
+    Fails,
     EndsBeforeItsPod,
     PodDies,
     Gone,
@@ -107,7 +134,8 @@ impl Model for Longshore {
             (replica.up, replica.leased) = (true, true);
         }
         if self.stranger {
-            world.jobs[0].kube = Some(Kube { nonce: STRANGER, uid: STRANGER, life: Life::Live, deleting: false });
+            world.jobs[0].attempts[0].kube =
+                Some(Kube { nonce: STRANGER, uid: STRANGER, life: Life::Live, deleting: false });
         }
         vec![world.unnamed(self.jobs, self.replicas)]
     }
@@ -123,15 +151,17 @@ impl Model for Longshore {
             Step::Replica { r, does } => self.replica_does(&mut next, r, does),
             Step::Task { r, j, does } => self.task_does(&mut next, r, j, does),
             Step::Reconciler { j, does } => self.reconciler_does(&mut next, j, does),
-            Step::Cluster { j, does } => cluster::happens(&mut next, j, does),
+            Step::Cluster { j, attempt, does } => cluster::happens(&mut next, j, attempt, does),
+            Step::Promote { j } => next.advance(j, Row::Pending),
             Step::Cancel { j } => {
                 next.left.cancels -= 1;
-                match next.jobs[j].row {
-                    Row::Pending => self.finish(&mut next, j),
-                    _ => next.jobs[j].wish = true,
+                match next.jobs[j].row.waits() {
+                    true => self.finish(&mut next, j),
+                    false => next.jobs[j].wish = true,
                 }
             }
         }
+        next.forget();
         Some(next.unnamed(self.jobs, self.replicas))
     }
 
@@ -158,11 +188,7 @@ impl Longshore {
             Does::Commit { jobs } => {
                 world.replicas[r].claim = Claim::None;
                 for j in (0..self.jobs).filter(|j| jobs.has(*j)) {
-                    let job = &mut world.jobs[j];
-                    (job.row, job.nonce) = (Row::Claimed, job.nonce + 1);
-                    world.replicas[r].owns.put(j, true);
-                    world.replicas[r].claimed.put(j, self.mutant == Some(Mutant::InheritsNothingItOnceClaimed));
-                    world.moved(j);
+                    self.claim(world, r, j);
                 }
             }
             Does::TakeOver { j } => {
@@ -171,14 +197,17 @@ impl Longshore {
                 // `claimed_by is distinct from $1`, when the claim is read again.
                 world.jobs[j].inherited = !world.replicas[r].claimed.has(j);
                 if self.mutant == Some(Mutant::TakesOverWithItsOwnNonce) {
-                    world.jobs[j].nonce += 1;
+                    world.jobs[j].has_a_new_nonce();
                 }
                 world.moved(j);
             }
             Does::Spawn { j } => {
-                let never_sent = !world.jobs[j].inherited && !world.replicas[r].doubtful.has(j);
-                let nonce = world.jobs[j].nonce;
-                world.replicas[r].tasks[j] = Task { at: At::Ready, nonce, never_sent, lapsed: false, stale: false };
+                let job = &world.jobs[j];
+                let forgets = self.mutant == Some(Mutant::ForgetsWhatItSent);
+                let never_sent = !job.inherited && (forgets || !world.replicas[r].doubtful.has(j));
+                let (attempt, nonce) = (job.current(), job.attempt().nonce);
+                let read = Task { at: At::Ready, attempt, nonce, never_sent, lapsed: false, stale: false };
+                world.replicas[r].tasks[j] = read;
             }
             Does::LeaseExpires => {
                 let replica = &mut world.replicas[r];
@@ -199,136 +228,16 @@ impl Longshore {
         }
     }
 
-    fn task_does(&self, world: &mut World, r: usize, j: usize, does: TaskDoes) {
-        let task = world.replicas[r].tasks[j];
-        let to = |world: &mut World, at| world.replicas[r].tasks[j].at = at;
-        match does {
-            TaskDoes::FindLeaseHeld => to(world, At::Checked),
-            TaskDoes::GiveUpTheJob => world.end_task(r, j),
-            TaskDoes::Send => {
-                to(world, At::Sent);
-                world.replicas[r].doubtful.put(j, true);
-            }
-            TaskDoes::ServerApplies => {
-                let made = world.jobs[j].create(task.nonce);
-                to(world, made.map_or(At::Exists, |uid| At::Made { uid }));
-            }
-            TaskDoes::PutOff => {
-                world.left.faults -= 1;
-                to(world, At::Ready);
-                if task.never_sent {
-                    world.replicas[r].doubtful.put(j, false);
-                }
-            }
-            TaskDoes::LoseAnswer => {
-                world.left.faults -= 1;
-                if task.at == At::Sent && self.late_creates {
-                    world.jobs[j].late |= 1 << task.nonce;
-                }
-                world.jobs[j].doubt(task.nonce);
-                to(world, At::Ready);
-                world.replicas[r].tasks[j].never_sent = false;
-            }
-            TaskDoes::Look => {
-                let ours = |it: Kube| it.nonce == task.nonce || self.mutant == Some(Mutant::Takes409ForItsOwn);
-                to(
-                    world,
-                    match world.jobs[j].kube {
-                        Some(kube) if ours(kube) => At::Made { uid: kube.uid },
-                        Some(_) => At::Taken,
-                        None => At::Vanished,
-                    },
-                );
-            }
-            TaskDoes::Record => {
-                if !task.stale || self.mutant == Some(Mutant::RecordsUnguarded) {
-                    match task.at {
-                        At::Made { uid } => self.record_created(world, j, uid),
-                        _ => self.finish(world, j),
-                    }
-                }
-                world.end_task(r, j);
-                world.replicas[r].doubtful.put(j, false);
-            }
-            TaskDoes::CancelUnsent => {
-                if !task.stale {
-                    self.finish(world, j);
-                }
-                world.end_task(r, j);
-            }
-            TaskDoes::HandBack => self.hand_back(world, r, j),
+    fn claim(&self, world: &mut World, r: usize, j: usize) {
+        let hand = world.jobs[j].hand;
+        world.jobs[j].tries += 1;
+        world.jobs[j].has_a_new_nonce();
+        world.replicas[r].owns.put(j, true);
+        world.replicas[r].claimed.put(j, self.mutant == Some(Mutant::InheritsNothingItOnceClaimed));
+        world.advance(j, Row::Claimed);
+        if self.mutant == Some(Mutant::ExpiresUnguarded) {
+            world.jobs[j].hand = hand;
         }
-    }
-
-    fn hand_back(&self, world: &mut World, r: usize, j: usize) {
-        let still = match self.mutant == Some(Mutant::HandsBackUnguarded) {
-            true => world.replicas[r].owns.has(j),
-            false => !world.replicas[r].tasks[j].stale,
-        };
-        world.end_task(r, j);
-        if still {
-            let sending = world.replicas.iter().any(|it| it.tasks[j].at == At::Sent);
-            world.broken.handed_back_after_a_send |= sending || world.jobs[j].sent;
-            world.disown(j);
-            world.replicas.iter_mut().for_each(|it| it.claimed.put(j, false));
-            let job = &mut world.jobs[j];
-            (job.row, job.inherited, job.sent) = (Row::Pending, false, false);
-            world.moved(j);
-        }
-    }
-
-    fn reconciler_does(&self, world: &mut World, j: usize, does: Hands) {
-        let job = &mut world.jobs[j];
-        match does {
-            Hands::Decide(hand) => job.hand = hand,
-            Hands::Apply => match std::mem::take(&mut job.hand) {
-                Hand::Empty => {}
-                Hand::Adopt(uid) => self.record_created(world, j, uid),
-                Hand::Start => world.advance(j, Row::Running),
-                Hand::Stop if self.mutant == Some(Mutant::FreesTheSlotOfWhatItStops) => self.finish(world, j),
-                Hand::Stop => world.advance(j, Row::Stopping),
-                Hand::Finish => self.finish(world, j),
-                Hand::Delete => {
-                    let may_have_ended = self.mutant == Some(Mutant::DeletesWhatMayHaveEnded);
-                    let seen = job.recorded().filter(|it| may_have_ended || it.is_active());
-                    if let Some(mut kube) = seen {
-                        world.broken.removed_before_recorded |= !kube.is_active();
-                        kube.deleting = true;
-                        job.kube = Some(kube);
-                    }
-                }
-            },
-            Hands::Remove => {
-                world.broken.removed_before_recorded |= job.row != Row::Finished;
-                world.broken.stranger_touched |= job.kube.is_some_and(|it| it.nonce == STRANGER);
-                job.orphan |= job.kube.is_some_and(Kube::is_alive);
-                job.kube = None;
-            }
-            Hands::StopLeftover => {
-                world.broken.stranger_touched |= job.kube.is_some_and(|it| it.nonce == STRANGER);
-                job.kube = job.kube.map(|it| Kube { deleting: true, ..it });
-            }
-        }
-    }
-
-    fn record_created(&self, world: &mut World, j: usize, uid: u8) {
-        world.broken.stranger_touched |= uid == STRANGER;
-        world.disown(j);
-        world.jobs[j].uid = uid;
-        world.jobs[j].inherited = false;
-        world.advance(j, Row::Created);
-    }
-
-    /// Frees the slot. What a finished row no longer needs is forgotten.
-    fn finish(&self, world: &mut World, j: usize) {
-        let job = world.jobs[j];
-        let alive = job.orphan || job.kube.is_some_and(|it| it.nonce != STRANGER && it.life != Life::Ended);
-        world.broken.slot_freed_while_alive |= alive;
-        world.disown(j);
-        world.replicas.iter_mut().for_each(|it| it.claimed.put(j, false));
-        world.advance(j, Row::Finished);
-        let job = &mut world.jobs[j];
-        (job.uid, job.wish, job.inherited, job.sent) = (0, false, false, false);
     }
 
     pub fn free(&self, world: &World) -> u8 {
@@ -336,15 +245,22 @@ impl Longshore {
     }
 }
 
+impl Job {
+    fn has_a_new_nonce(&mut self) {
+        self.claims += 1;
+        self.attempts[self.current()].nonce = self.claims;
+    }
+}
+
 impl World {
-    fn advance(&mut self, j: usize, to: Row) {
+    pub fn advance(&mut self, j: usize, to: Row) {
         self.broken.finished_row_changed |= self.jobs[j].row == Row::Finished;
         self.jobs[j].row = to;
         self.moved(j);
     }
 
     /// Every reading of the row is out of date. A reconciler's write would lose: it is as if it had never decided.
-    fn moved(&mut self, j: usize) {
+    pub fn moved(&mut self, j: usize) {
         self.jobs[j].hand = Hand::Empty;
         for replica in &mut self.replicas {
             let task = &mut replica.tasks[j];
@@ -352,11 +268,11 @@ impl World {
         }
     }
 
-    fn disown(&mut self, j: usize) {
+    pub fn disown(&mut self, j: usize) {
         self.replicas.iter_mut().for_each(|it| it.owns.put(j, false));
     }
 
-    fn end_task(&mut self, r: usize, j: usize) {
+    pub fn end_task(&mut self, r: usize, j: usize) {
         self.replicas[r].tasks[j] = Task::default();
     }
 
@@ -367,7 +283,7 @@ impl World {
         for (task, job) in replica.tasks.iter_mut().zip(&mut self.jobs) {
             let task = std::mem::take(task);
             if task.at == At::Sent {
-                job.late |= 1 << task.nonce;
+                job.attempts[task.attempt].late |= 1 << task.nonce;
                 job.doubt(task.nonce);
             }
         }

@@ -8,6 +8,8 @@
 /// The most jobs and replicas; a configuration uses the first of them.
 pub const JOBS: usize = 3;
 pub const REPLICAS: usize = 3;
+/// The most attempts of a job.
+pub const ATTEMPTS: usize = 2;
 /// The nonce and the uid of a Job that is not of our making.
 pub const STRANGER: u8 = 0;
 
@@ -36,6 +38,16 @@ pub struct Trouble {
     pub deletes: u8,
     /// Jobs that end while their pod still lives: past their deadline, as Kubernetes before 1.31 tells it.
     pub deadlines: u8,
+    /// Jobs that fail.
+    pub failures: u8,
+    /// Creates that are refused for now, for example by a quota.
+    pub refusals: u8,
+    /// Attempts that are stopped for another reason than a cancel: they start too late, run too long, or cannot start.
+    pub overdue: u8,
+    /// Jobs that wait longer than their queue's time-out.
+    pub queue_timeouts: u8,
+    /// Removals that arrive long after they were decided.
+    pub slow_removals: u8,
 }
 
 /// Moves that break a promise, noticed as they are made.
@@ -44,52 +56,88 @@ pub struct Broken {
     pub finished_row_changed: bool,
     pub slot_freed_while_alive: bool,
     pub removed_before_recorded: bool,
-    pub handed_back_after_a_send: bool,
+    pub given_back_though_made: bool,
     pub stranger_touched: bool,
+    /// What was recorded of one attempt came of another.
+    pub attempts_mixed_up: bool,
+    /// A Job was made while something of an earlier attempt lived.
+    pub begun_beside_another: bool,
+    pub removed_before_saved: bool,
+    /// A removal hit the Job of an attempt that was not over.
+    pub removed_while_current: bool,
+    /// A removal hit a Job that had not ended.
+    pub removed_alive: bool,
 }
 
-/// A row of `longshore.jobs`, what Kubernetes has under the name of its attempt, and what is on its way there.
+/// A row of `longshore.jobs`, and its attempts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Job {
     pub row: Row,
-    /// Of the current attempt: how often the job was claimed. A claim that is handed back frees its attempt's number, so
+    /// How often the job was tried, the current attempt included. A claim that is given back frees its attempt's number, so
     /// the name of the Kubernetes Job stays the same.
-    pub nonce: u8,
-    /// The Kubernetes Job that is on record.
+    pub tries: u8,
+    /// How often the job was claimed: the last nonce.
+    pub claims: u8,
+    /// The Kubernetes Job of the current attempt that is on record.
     pub uid: u8,
     pub wish: bool,
     /// Whether the claim was ever taken over.
     pub inherited: bool,
+    /// Whether a create was made under the current nonce, or may have been.
+    pub sent: bool,
     /// What a reconciler decided and has yet to do.
     pub hand: Hand,
+    pub attempts: [Attempt; ATTEMPTS],
+}
+
+/// A row of `longshore.attempts`, what Kubernetes has under the attempt's name, and what is on its way there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Attempt {
+    /// On record.
+    pub nonce: u8,
     pub kube: Option<Kube>,
     /// Whether a pod lives whose Job is gone.
     pub orphan: bool,
     /// Creates whose sender waits no longer, by nonce: each may still arrive, or be lost.
     pub late: u8,
-    /// How many Kubernetes Jobs were made for it: the last one's uid.
+    /// How many Kubernetes Jobs were made of it: the last one's uid.
     pub made: u8,
-    /// Whether a create was made under the current nonce, or may have been.
-    pub sent: bool,
     /// Whether someone deleted its Job before any replica could record it, so that making it again is all one can do.
     pub excused: bool,
+    /// Whether its log was saved, or found to be missing.
+    pub saved: bool,
+    /// Whether a removal of it is on its way.
+    pub removing: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Row {
     #[default]
     Pending,
+    /// Backs off, after an attempt that ended badly or a claim that was put aside.
+    Scheduled,
     Claimed,
     Created,
     Running,
-    Stopping,
+    Stopping(Why),
     Finished,
 }
 
 impl Row {
     pub fn holds_a_slot(self) -> bool {
-        matches!(self, Self::Claimed | Self::Created | Self::Running | Self::Stopping)
+        matches!(self, Self::Claimed | Self::Created | Self::Running | Self::Stopping(_))
     }
+
+    pub fn waits(self) -> bool {
+        matches!(self, Self::Pending | Self::Scheduled)
+    }
+}
+
+/// What a job is being stopped for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Why {
+    Cancel,
+    Overdue,
 }
 
 /// A step of `reconcile::decide`, decided and not yet applied.
@@ -99,10 +147,14 @@ pub enum Hand {
     Empty,
     Adopt(u8),
     Start,
-    Stop,
+    Stop(Why),
     Delete,
     /// The Job ended, or was confirmed to be gone.
     Finish,
+    /// It ended badly or is gone, and is to be tried again.
+    Retry,
+    /// The job waited for too long.
+    Expire,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -121,7 +173,8 @@ pub enum Life {
     Live,
     /// The Job says that it failed, and its pod is yet to die.
     EndedAlive,
-    Ended,
+    Failed,
+    Complete,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -160,7 +213,8 @@ pub enum Claim {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Task {
     pub at: At,
-    /// From the row as it was read.
+    /// From the row as it was read, as is the nonce.
+    pub attempt: usize,
     pub nonce: u8,
     pub never_sent: bool,
     /// The lease ran out since the row was read.
@@ -179,6 +233,8 @@ pub enum At {
     Checked,
     /// The request is on its way.
     Sent,
+    /// Refused for now, and not made.
+    Refused,
     /// Made, or recognised; the answer is on its way.
     Made { uid: u8 },
     /// 409; the answer is on its way.
@@ -215,6 +271,29 @@ impl World {
     /// The replica that the row of `job` names.
     pub fn owner(&self, job: usize) -> Option<usize> {
         self.replicas.iter().position(|it| it.owns.has(job))
+    }
+
+    /// What is over, and of which nothing is left that could still do anything, is forgotten.
+    pub fn forget(&mut self) {
+        for j in 0..JOBS {
+            let tasks = self.replicas.map(|it| it.tasks[j]);
+            let job = &mut self.jobs[j];
+            for a in 0..ATTEMPTS {
+                let it = &job.attempts[a];
+                let left = it.kube.is_some() || it.orphan || it.late != 0 || it.removing || it.made > 1 && !it.excused;
+                if job.is_over(a) && !left && tasks.iter().all(|it| it.at == At::Nowhere || it.attempt != a) {
+                    job.attempts[a] = Attempt::default();
+                }
+            }
+            let left = job.hand != Hand::Empty || job.attempts != [Attempt::default(); ATTEMPTS];
+            if job.row == Row::Finished && !left && tasks.iter().all(|it| it.at == At::Nowhere) {
+                *job = Job { row: Row::Finished, ..Job::default() };
+                for replica in &mut self.replicas {
+                    replica.doubtful.put(j, false);
+                    replica.claimed.put(j, false);
+                }
+            }
+        }
     }
 
     /// The same world with its replicas and jobs named in the one order that all worlds like it share.
