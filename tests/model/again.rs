@@ -136,6 +136,16 @@ fn a_claim_put_aside_with_its_number_would_spend_an_attempt_that_was_never_made(
 }
 
 #[test]
+fn a_claim_given_up_without_a_look_would_free_the_slot_of_what_was_made() {
+    let cancelled = Longshore { trouble: Trouble { faults: 1, cancels: 1, ..CALM }, ..TWO };
+    finds(Mutant::GivesUpWithoutALook, cancelled, FREED_WHEN_DEAD);
+    let overdue = Longshore { trouble: Trouble { faults: 1, overdue: 1, ..CALM }, ..AGAIN };
+    finds(Mutant::GivesUpWithoutALook, overdue, ONE_AFTER_ANOTHER);
+    let deleted = Longshore { trouble: Trouble { faults: 1, deletes: 1, overdue: 1, ..CALM }, ..AGAIN };
+    finds(Mutant::GivesUpBesideItsPods, deleted, FREED_WHEN_DEAD);
+}
+
+#[test]
 fn a_job_failed_for_its_queue_as_it_is_claimed_would_free_a_slot_that_is_used() {
     let model = Longshore { trouble: Trouble { queue_timeouts: 1, ..CALM }, ..TWO };
     finds(Mutant::ExpiresUnguarded, model, FREED_WHEN_DEAD);

@@ -103,6 +103,9 @@ impl Longshore {
                 if task.never_sent && job.wish {
                     push(TaskDoes::CancelUnsent);
                 }
+                if !task.never_sent && job.wish {
+                    push(TaskDoes::StopSending);
+                }
             }
             At::Refused => {
                 push(TaskDoes::Insist);
@@ -114,7 +117,16 @@ impl Longshore {
             At::Checked => push(TaskDoes::Send),
             At::Sent => push(TaskDoes::ServerApplies),
             At::Exists => push(TaskDoes::Look),
-            At::Made { .. } | At::Taken => push(TaskDoes::Record),
+            At::Made { .. } | At::Taken | At::Unmade => push(TaskDoes::Record),
+            At::GivenUp if replica.stopping || !replica.leased || task.lapsed => push(TaskDoes::GiveUpTheJob),
+            At::GivenUp => {
+                let it = &job.attempts[task.attempt];
+                let in_flight = it.late != 0 && !self.late_creates;
+                let lives = it.orphan && self.mutant != Some(Mutant::GivesUpBesideItsPods);
+                if !in_flight && (it.kube.is_some() || !lives) {
+                    push(TaskDoes::LookForIt);
+                }
+            }
             // What vanished may have been its own, and left a pod behind.
             At::Vanished
                 if !job.attempts[task.attempt].orphan || self.mutant == Some(Mutant::FreesTheSlotOfWhatVanished) =>
@@ -229,11 +241,17 @@ impl Longshore {
                         push(TaskDoes::LoseAnswer);
                     }
                     At::Made { .. } | At::Exists => push(TaskDoes::LoseAnswer),
-                    At::Nowhere | At::Ready | At::Checked | At::Refused | At::Vanished | At::Taken => {}
+                    At::Nowhere | At::Ready | At::Checked | At::Refused => {}
+                    At::Vanished | At::Taken | At::GivenUp | At::Unmade => {}
                 }
             }
-            for j in (0..self.jobs).filter(|j| left.refusals > 0 && replica.tasks[*j].at == At::Sent) {
-                steps.push(Step::Task { r, j, does: TaskDoes::Refuse });
+            for j in 0..self.jobs {
+                let mut push = |does| steps.push(Step::Task { r, j, does });
+                match replica.tasks[j].at {
+                    At::Sent if left.refusals > 0 => push(TaskDoes::Refuse),
+                    At::Ready if left.overdue > 0 => push(TaskDoes::FindOverdue),
+                    _ => {}
+                }
             }
         }
         for j in 0..self.jobs {

@@ -30,6 +30,10 @@ pub enum Mutant {
     ForgetsWhatItSent,
     /// A claim that is put aside keeps its attempt's number.
     PutsAsideTheNumberToo,
+    /// A claim that is to be cancelled, or overdue, ends at once, though its Job may have been made.
+    GivesUpWithoutALook,
+    /// The Job of such a claim is looked for, and pods that outlive it are not.
+    GivesUpBesideItsPods,
     /// A job that waited for too long is failed without a look whether it still waits.
     ExpiresUnguarded,
     RemovesBeforeSaving,

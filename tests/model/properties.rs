@@ -132,6 +132,16 @@ fn again(model: &Longshore) -> Vec<Property<Longshore>> {
             world.jobs.iter().any(|it| it.row == Row::Stopping(Why::Overdue) && complete(it))
         }));
     }
+    if left.faults > 0 && (left.overdue > 0 || left.cancels > 0) {
+        all.push(sometimes("a claim is given up whose Job was made", |_, world| {
+            world.replicas.iter().any(|replica| {
+                replica.tasks.iter().zip(&world.jobs).any(|(task, job)| {
+                    let made = job.attempts[task.attempt].kube.is_some_and(|it| it.nonce == task.nonce);
+                    task.at == At::GivenUp && !task.stale && made
+                })
+            })
+        }));
+    }
     if left.overdue > 0 && left.cancels > 0 {
         all.push(sometimes("a cancel finds the job being stopped for its deadline", |_, world| {
             world.jobs.iter().any(|it| it.row == Row::Stopping(Why::Overdue) && it.wish)

@@ -82,6 +82,12 @@ pub enum TaskDoes {
     Look,
     Record,
     CancelUnsent,
+    /// The job is to be cancelled, and may have been made.
+    StopSending,
+    /// It should have started by now.
+    FindOverdue,
+    /// After the last moment at which a request that was sent could be carried out.
+    LookForIt,
     HandBack,
 }
 

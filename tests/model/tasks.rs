@@ -62,7 +62,7 @@ impl Longshore {
                 if self.may_record(world, r, j) {
                     match task.at {
                         At::Made { uid } => self.record_created(world, j, task.attempt, uid),
-                        At::Vanished => self.fail(world, j),
+                        At::Vanished | At::Unmade => self.fail(world, j),
                         _ => self.finish(world, j),
                     }
                 }
@@ -75,8 +75,30 @@ impl Longshore {
                 }
                 world.end_task(r, j);
             }
+            TaskDoes::StopSending => self.stop_sending(world, r, j),
+            TaskDoes::FindOverdue => {
+                world.left.overdue -= 1;
+                match (task.never_sent, task.stale) {
+                    (false, _) => self.stop_sending(world, r, j),
+                    (true, stale) => {
+                        world.end_task(r, j);
+                        if !stale {
+                            self.fail(world, j);
+                        }
+                    }
+                }
+            }
+            TaskDoes::LookForIt => {
+                let found = world.jobs[j].attempts[task.attempt].kube.filter(|it| it.nonce == task.nonce);
+                to(world, found.map_or(At::Unmade, |it| At::Made { uid: it.uid }));
+            }
             TaskDoes::HandBack => self.give_back(world, r, j, Row::Pending),
         }
+    }
+
+    fn stop_sending(&self, world: &mut World, r: usize, j: usize) {
+        let at_once = self.mutant == Some(Mutant::GivesUpWithoutALook);
+        world.replicas[r].tasks[j].at = if at_once { At::Unmade } else { At::GivenUp };
     }
 
     fn may_record(&self, world: &World, r: usize, j: usize) -> bool {

@@ -243,6 +243,10 @@ pub enum At {
     Vanished,
     /// A stranger's.
     Taken,
+    /// To be cancelled, or overdue, and it may have been made: nothing more is sent, and it is looked for.
+    GivenUp,
+    /// It was looked for, and neither it nor a pod of it was there.
+    Unmade,
 }
 
 /// A set of jobs.
