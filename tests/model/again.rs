@@ -15,10 +15,10 @@ use crate::{
 fn attempts_that_fail_keep_every_promise() {
     let cancelled = Trouble { failures: 2, crashes: 1, cancels: 1, ..CALM };
     assert_eq!(broken(Longshore { trouble: cancelled, ..AGAIN }), [""; 0]);
-    let asleep = Trouble { failures: 1, crashes: 1, pauses: 1, ..CALM };
-    assert_eq!(broken(Longshore { trouble: asleep, ..AGAIN }), [""; 0]);
-    let unheard = Trouble { failures: 1, pauses: 1, faults: 1, ..CALM };
+    let unheard = Trouble { failures: 1, crashes: 1, pauses: 1, faults: 1, ..CALM };
     assert_eq!(broken(Longshore { trouble: unheard, ..AGAIN }), [""; 0]);
+    let taken = Trouble { failures: 1, pauses: 1, faults: 1, ..CALM };
+    assert_eq!(broken(Longshore { trouble: taken, stranger: true, ..AGAIN }), [""; 0]);
 }
 
 #[test]
@@ -31,6 +31,8 @@ fn attempts_that_are_lost_or_outlived_by_their_pods_keep_every_promise() {
 fn attempts_that_are_stopped_for_a_deadline_keep_every_promise() {
     let trouble = Trouble { overdue: 2, crashes: 1, faults: 1, cancels: 1, ..CALM };
     assert_eq!(broken(Longshore { trouble, ..AGAIN }), [""; 0]);
+    let deleted = Trouble { overdue: 1, failures: 1, faults: 1, cancels: 1, deletes: 1, ..CALM };
+    assert_eq!(broken(Longshore { trouble: deleted, ..AGAIN }), [""; 0]);
 }
 
 #[test]
@@ -39,13 +41,13 @@ fn creates_that_are_put_aside_keep_every_promise() {
     assert_eq!(broken(Longshore { trouble, ..TWO }), [""; 0]);
     let asleep = Trouble { refusals: 1, shutdowns: 1, pauses: 2, ..CALM };
     assert_eq!(broken(Longshore { trouble: asleep, ..TWO }), [""; 0]);
-    let tried = Trouble { refusals: 2, failures: 1, faults: 1, ..CALM };
+    let tried = Trouble { refusals: 1, failures: 1, overdue: 1, crashes: 1, faults: 1, ..CALM };
     assert_eq!(broken(Longshore { trouble: tried, ..AGAIN }), [""; 0]);
 }
 
 #[test]
 fn queues_that_time_out_keep_every_promise() {
-    let trouble = Trouble { queue_timeouts: 2, refusals: 1, failures: 1, crashes: 1, cancels: 1, ..CALM };
+    let trouble = Trouble { queue_timeouts: 1, refusals: 1, failures: 1, crashes: 1, cancels: 1, ..CALM };
     assert_eq!(broken(Longshore { trouble, ..AGAIN }), [""; 0]);
 }
 
@@ -66,8 +68,10 @@ fn three_replicas_that_try_again_keep_every_promise() {
 fn a_create_that_arrives_while_another_attempt_runs_breaks_these_four_promises_and_no_other() {
     let mut four = [LIVE_WITHIN_CAP, CREATED_ONCE, FREED_WHEN_DEAD, ONE_AFTER_ANOTHER];
     four.sort_unstable();
-    let trouble = Trouble { failures: 1, crashes: 1, faults: 1, ..CALM };
+    let trouble = Trouble { failures: 1, crashes: 1, faults: 2, ..CALM };
     assert_eq!(broken(Longshore { trouble, attempts: 2, ..LATE }), four);
+    let given_up = Trouble { overdue: 1, refusals: 1, faults: 1, cancels: 1, ..CALM };
+    assert_eq!(broken(Longshore { trouble: given_up, attempts: 2, ..LATE }), four);
 }
 
 /// A removal names no version, so it may meet a late Job under the name of the one that it was decided for.
@@ -96,13 +100,13 @@ fn an_attempt_begun_beside_the_pods_of_the_one_before_would_spend_a_slot_twice()
 }
 
 #[test]
-fn a_cancel_that_comes_as_its_job_fails_would_be_forgotten() {
+fn a_cancel_that_comes_as_its_job_fails_would_be_granted_to_the_next_attempt() {
     let model = Longshore { trouble: Trouble { failures: 1, cancels: 1, ..CALM }, ..AGAIN };
     finds(Mutant::RetriesWithoutAskingForTheWish, model, CANCELLED_WAITS_NOT);
 }
 
 #[test]
-fn a_cancel_of_what_is_stopped_for_its_deadline_would_be_forgotten() {
+fn a_cancel_of_what_is_stopped_for_its_deadline_would_be_granted_to_the_next_attempt() {
     let model = Longshore { trouble: Trouble { overdue: 1, cancels: 1, ..CALM }, ..AGAIN };
     finds(Mutant::RetriesByWhatItStoppedFor, model, CANCELLED_WAITS_NOT);
 }

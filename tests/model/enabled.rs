@@ -120,7 +120,7 @@ impl Longshore {
             At::Made { .. } | At::Taken | At::Unmade => push(TaskDoes::Record),
             At::GivenUp if replica.stopping || !replica.leased || task.lapsed => push(TaskDoes::GiveUpTheJob),
             At::GivenUp => {
-                let it = &job.attempts[task.attempt];
+                let it = &job.attempts[task.attempt()];
                 let in_flight = it.late != 0 && !self.late_creates;
                 let lives = it.orphan && self.mutant != Some(Mutant::GivesUpBesideItsPods);
                 if !in_flight && (it.kube.is_some() || !lives) {
@@ -129,7 +129,7 @@ impl Longshore {
             }
             // What vanished may have been its own, and left a pod behind.
             At::Vanished
-                if !job.attempts[task.attempt].orphan || self.mutant == Some(Mutant::FreesTheSlotOfWhatVanished) =>
+                if !job.attempts[task.attempt()].orphan || self.mutant == Some(Mutant::FreesTheSlotOfWhatVanished) =>
             {
                 push(TaskDoes::Record);
             }

@@ -66,7 +66,7 @@ pub fn all(model: &Longshore) -> Vec<Property<Longshore>> {
         all.push(sometimes("a survivor meets the Job of the dead", |_, world| {
             world.replicas.iter().any(|replica| {
                 replica.tasks.iter().zip(&world.jobs).any(|(task, job)| {
-                    let same = job.attempts[task.attempt].kube.is_some_and(|it| it.nonce == task.nonce);
+                    let same = job.attempts[task.attempt()].kube.is_some_and(|it| it.nonce == task.nonce);
                     task.at == At::Exists && job.inherited && same
                 })
             })
@@ -136,7 +136,7 @@ fn again(model: &Longshore) -> Vec<Property<Longshore>> {
         all.push(sometimes("a claim is given up whose Job was made", |_, world| {
             world.replicas.iter().any(|replica| {
                 replica.tasks.iter().zip(&world.jobs).any(|(task, job)| {
-                    let made = job.attempts[task.attempt].kube.is_some_and(|it| it.nonce == task.nonce);
+                    let made = job.attempts[task.attempt()].kube.is_some_and(|it| it.nonce == task.nonce);
                     task.at == At::GivenUp && !task.stale && made
                 })
             })

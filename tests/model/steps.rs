@@ -211,7 +211,7 @@ impl Longshore {
                 let job = &world.jobs[j];
                 let forgets = self.mutant == Some(Mutant::ForgetsWhatItSent);
                 let never_sent = !job.inherited && (forgets || !world.replicas[r].doubtful.has(j));
-                let (attempt, nonce) = (job.current(), job.attempt().nonce);
+                let (attempt, nonce) = (job.current() as u8, job.attempt().nonce);
                 let read = Task { at: At::Ready, attempt, nonce, never_sent, lapsed: false, stale: false };
                 world.replicas[r].tasks[j] = read;
             }
@@ -289,7 +289,7 @@ impl World {
         for (task, job) in replica.tasks.iter_mut().zip(&mut self.jobs) {
             let task = std::mem::take(task);
             if task.at == At::Sent {
-                job.attempts[task.attempt].late |= 1 << task.nonce;
+                job.attempts[task.attempt()].late |= 1 << task.nonce;
                 job.doubt(task.nonce);
             }
         }

@@ -19,7 +19,7 @@ impl Longshore {
                 world.replicas[r].doubtful.put(j, true);
             }
             TaskDoes::ServerApplies => {
-                let made = world.create(j, task.attempt, task.nonce);
+                let made = world.create(j, task.attempt(), task.nonce);
                 to(world, made.map_or(At::Exists, |uid| At::Made { uid }));
             }
             TaskDoes::PutOff => {
@@ -41,7 +41,7 @@ impl Longshore {
             TaskDoes::LoseAnswer => {
                 world.left.faults -= 1;
                 if task.at == At::Sent && self.late_creates {
-                    world.jobs[j].attempts[task.attempt].late |= 1 << task.nonce;
+                    world.jobs[j].attempts[task.attempt()].late |= 1 << task.nonce;
                 }
                 world.jobs[j].doubt(task.nonce);
                 to(world, At::Ready);
@@ -51,7 +51,7 @@ impl Longshore {
                 let ours = |it: Kube| it.nonce == task.nonce || self.mutant == Some(Mutant::Takes409ForItsOwn);
                 to(
                     world,
-                    match world.jobs[j].attempts[task.attempt].kube {
+                    match world.jobs[j].attempts[task.attempt()].kube {
                         Some(kube) if ours(kube) => At::Made { uid: kube.uid },
                         Some(_) => At::Taken,
                         None => At::Vanished,
@@ -61,7 +61,7 @@ impl Longshore {
             TaskDoes::Record => {
                 if self.may_record(world, r, j) {
                     match task.at {
-                        At::Made { uid } => self.record_created(world, j, task.attempt, uid),
+                        At::Made { uid } => self.record_created(world, j, task.attempt(), uid),
                         At::Vanished | At::Unmade => self.fail(world, j),
                         _ => self.finish(world, j),
                     }
@@ -89,7 +89,7 @@ impl Longshore {
                 }
             }
             TaskDoes::LookForIt => {
-                let found = world.jobs[j].attempts[task.attempt].kube.filter(|it| it.nonce == task.nonce);
+                let found = world.jobs[j].attempts[task.attempt()].kube.filter(|it| it.nonce == task.nonce);
                 to(world, found.map_or(At::Unmade, |it| At::Made { uid: it.uid }));
             }
             TaskDoes::HandBack => self.give_back(world, r, j, Row::Pending),

@@ -214,7 +214,7 @@ pub enum Claim {
 pub struct Task {
     pub at: At,
     /// From the row as it was read, as is the nonce.
-    pub attempt: usize,
+    pub attempt: u8,
     pub nonce: u8,
     pub never_sent: bool,
     /// The lease ran out since the row was read.
@@ -247,6 +247,12 @@ pub enum At {
     GivenUp,
     /// It was looked for, and neither it nor a pod of it was there.
     Unmade,
+}
+
+impl Task {
+    pub fn attempt(&self) -> usize {
+        usize::from(self.attempt)
+    }
 }
 
 /// A set of jobs.
@@ -285,7 +291,7 @@ impl World {
             for a in 0..ATTEMPTS {
                 let it = &job.attempts[a];
                 let left = it.kube.is_some() || it.orphan || it.late != 0 || it.removing || it.made > 1 && !it.excused;
-                if job.is_over(a) && !left && tasks.iter().all(|it| it.at == At::Nowhere || it.attempt != a) {
+                if job.is_over(a) && !left && tasks.iter().all(|it| it.at == At::Nowhere || it.attempt() != a) {
                     job.attempts[a] = Attempt::default();
                 }
             }
