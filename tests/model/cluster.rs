@@ -37,6 +37,12 @@ impl Job {
 }
 
 impl Attempt {
+    /// Whether anything of it is in the cluster, on its way there, or more than was to be.
+    pub fn is_there(&self) -> bool {
+        let too_many = self.made > 1 && !self.excused;
+        self.kube.is_some() || self.orphan || self.late != 0 || self.removing || too_many
+    }
+
     /// Has a pod, or a Job that may start one.
     pub fn is_live(&self) -> bool {
         self.orphan || self.kube.is_some_and(|it| it.nonce != STRANGER && !it.is_dead())

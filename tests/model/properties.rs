@@ -33,7 +33,7 @@ pub fn all(model: &Longshore) -> Vec<Property<Longshore>> {
         }),
         always(LIVE_WITHIN_CAP, |it, world| world.jobs.iter().filter(|it| it.is_live()).count() <= usize::from(it.cap)),
         always(CREATED_ONCE, |_, world| {
-            world.jobs.iter().flat_map(|it| it.attempts).all(|it| it.made <= 1 || it.excused)
+            world.jobs.iter().all(|it| it.attempts.iter().all(|it| it.made <= 1 || it.excused))
         }),
         always(SECOND_UNRECORDED, |_, world| world.jobs.iter().all(|it| it.uid <= 1 || it.attempt().excused)),
         always(FINISHED_STAYS, |_, world| !world.broken.finished_row_changed),
@@ -149,7 +149,7 @@ fn again(model: &Longshore) -> Vec<Property<Longshore>> {
     }
     if left.slow_removals > 0 {
         all.push(sometimes("a removal arrives after another one", |_, world| {
-            world.jobs.iter().flat_map(|it| it.attempts).any(|it| it.removing && it.kube.is_none())
+            world.jobs.iter().any(|it| it.attempts.iter().any(|it| it.removing && it.kube.is_none()))
         }));
     }
     all

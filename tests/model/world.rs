@@ -286,24 +286,28 @@ impl World {
     /// What is over, and of which nothing is left that could still do anything, is forgotten.
     pub fn forget(&mut self) {
         for j in 0..JOBS {
-            let tasks = self.replicas.map(|it| it.tasks[j]);
-            let job = &mut self.jobs[j];
             for a in 0..ATTEMPTS {
-                let it = &job.attempts[a];
-                let left = it.kube.is_some() || it.orphan || it.late != 0 || it.removing || it.made > 1 && !it.excused;
-                if job.is_over(a) && !left && tasks.iter().all(|it| it.at == At::Nowhere || it.attempt() != a) {
-                    job.attempts[a] = Attempt::default();
+                if self.jobs[j].is_over(a) && !self.jobs[j].attempts[a].is_there() && !self.is_worked_at(j, a) {
+                    self.jobs[j].attempts[a] = Attempt::default();
                 }
             }
-            let left = job.hand != Hand::Empty || job.attempts != [Attempt::default(); ATTEMPTS];
-            if job.row == Row::Finished && !left && tasks.iter().all(|it| it.at == At::Nowhere) {
-                *job = Job { row: Row::Finished, ..Job::default() };
-                for replica in &mut self.replicas {
-                    replica.doubtful.put(j, false);
-                    replica.claimed.put(j, false);
+            let job = &self.jobs[j];
+            if job.row == Row::Finished && job.tries > 0 && job.hand == Hand::Empty {
+                let left = (0..ATTEMPTS).any(|a| job.attempts[a] != Attempt::default() || self.is_worked_at(j, a));
+                if !left {
+                    self.jobs[j] = Job { row: Row::Finished, ..Job::default() };
+                    for replica in &mut self.replicas {
+                        replica.doubtful.put(j, false);
+                        replica.claimed.put(j, false);
+                    }
                 }
             }
         }
+    }
+
+    /// Whether a task still thinks that it creates the attempt.
+    fn is_worked_at(&self, j: usize, attempt: usize) -> bool {
+        self.replicas.iter().any(|it| it.tasks[j].at != At::Nowhere && it.tasks[j].attempt() == attempt)
     }
 
     /// The same world with its replicas and jobs named in the one order that all worlds like it share.
@@ -324,9 +328,13 @@ impl World {
     fn renamed(&self, order: &[usize; JOBS], replicas: usize) -> Self {
         let mut renamed = *self;
         if order != &[0, 1, 2] {
-            renamed.jobs = order.map(|from| self.jobs[from]);
+            for (to, from) in order.iter().enumerate() {
+                renamed.jobs[to] = self.jobs[*from];
+            }
             for (to, from) in renamed.replicas.iter_mut().zip(&self.replicas) {
-                to.tasks = order.map(|job| from.tasks[job]);
+                for (nth, job) in order.iter().enumerate() {
+                    to.tasks[nth] = from.tasks[*job];
+                }
                 to.owns = from.owns.renamed(order);
                 to.claimed = from.claimed.renamed(order);
                 to.doubtful = from.doubtful.renamed(order);
