@@ -41,16 +41,10 @@ pub fn all(model: &Longshore) -> Vec<Property<Longshore>> {
         always(GIVEN_BACK_UNMADE, |_, world| !world.broken.given_back_though_made),
         always(FREED_WHEN_DEAD, |_, world| !world.broken.slot_freed_while_alive),
         always(STRANGER_UNTOUCHED, |_, world| !world.broken.stranger_touched),
-        always(HELD_CURRENT, |_, world| !world.broken.attempts_mixed_up),
-        always(ONE_AFTER_ANOTHER, |_, world| !world.broken.begun_beside_another),
-        always(CANCELLED_WAITS_NOT, |_, world| world.jobs.iter().all(|it| !(it.row.waits() && it.wish))),
-        always(TRIED_AS_OFTEN, |it, world| world.jobs.iter().all(|job| job.tries <= it.attempts)),
-        always(SAVED_FIRST, |_, world| !world.broken.removed_before_saved),
-        always(REMOVED_WHEN_OVER, |_, world| !world.broken.removed_while_current),
-        always(REMOVED_WHEN_ENDED, |_, world| !world.broken.removed_alive),
         always(ALL_ENDS_WELL, |it, world| it.is_in_order(world) || !it.is_at_rest(world)),
         sometimes("all is done", |it, world| it.is_in_order(world)),
     ];
+    all.extend(promises(model));
     let left = &model.trouble;
     if model.late_creates {
         all.push(sometimes("a late create meets its own earlier self", |_, world| {
@@ -98,6 +92,28 @@ pub fn all(model: &Longshore) -> Vec<Property<Longshore>> {
         }));
     }
     all.extend(again(model));
+    all
+}
+
+/// Promises that only some configurations can break: each costs time in every world.
+fn promises(model: &Longshore) -> Vec<Property<Longshore>> {
+    let always = Property::<Longshore>::always;
+    let (mut all, left, twice) = (Vec::new(), &model.trouble, model.attempts > 1);
+    if twice {
+        all.push(always(HELD_CURRENT, |_, world| !world.broken.attempts_mixed_up));
+        all.push(always(ONE_AFTER_ANOTHER, |_, world| !world.broken.begun_beside_another));
+    }
+    if twice || left.refusals > 0 {
+        all.push(always(TRIED_AS_OFTEN, |it, world| world.jobs.iter().all(|job| job.tries <= it.attempts)));
+    }
+    if left.cancels > 0 {
+        all.push(always(CANCELLED_WAITS_NOT, |_, world| world.jobs.iter().all(|it| !(it.row.waits() && it.wish))));
+    }
+    if twice || model.logs || left.slow_removals > 0 {
+        all.push(always(SAVED_FIRST, |_, world| !world.broken.removed_before_saved));
+        all.push(always(REMOVED_WHEN_OVER, |_, world| !world.broken.removed_while_current));
+        all.push(always(REMOVED_WHEN_ENDED, |_, world| !world.broken.removed_alive));
+    }
     all
 }
 
