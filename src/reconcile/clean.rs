@@ -40,7 +40,8 @@ const LOG_TRIES: u32 = 5;
 #[derive(Debug, Clone)]
 pub enum Task {
     SaveLog { job: JobId, attempt: AttemptNo, namespace: String, pod: Option<String>, container: Option<String> },
-    Remove { job: JobId, attempt: AttemptNo, seen: SeenJob },
+    /// `alone`: no other Kubernetes Job carries the labels of that attempt, by which many are removed at once.
+    Remove { job: JobId, attempt: AttemptNo, seen: SeenJob, alone: bool },
 }
 
 /// What is to be done, and what was done lately.
@@ -157,7 +158,12 @@ impl Cleaner {
             tokio::time::sleep(GATHER).await;
             let mut alike: HashMap<(String, AttemptNo), Vec<(KubeUid, JobId, SeenJob)>> = HashMap::new();
             for (uid, task, _) in Tasks::take(&self.tasks.removals) {
-                let Task::Remove { job, attempt, seen } = task else { continue };
+                let Task::Remove { job, attempt, seen, alone } = task else { continue };
+                if !alone {
+                    let namespace = seen.namespace.clone();
+                    self.remove_some(&namespace, attempt, &[(uid, job, seen)]).await;
+                    continue;
+                }
                 alike.entry((seen.namespace.clone(), attempt)).or_default().push((uid, job, seen));
             }
             for ((namespace, attempt), jobs) in alike {

@@ -23,10 +23,11 @@ pub enum Leftover {
 
 /// Decides about the Kubernetes Job of one attempt, given what is on record of that attempt.
 pub fn dispose(record: Option<&Record>, job: &SeenJob, keep_secs: f64) -> Leftover {
-    let nonce_is_ours = record.is_some_and(|it| job.nonce == Some(it.nonce));
+    // A copy that someone made of one of ours carries its marks, under another name.
+    let is_ours = record.is_some_and(|it| job.nonce == Some(it.nonce) && job.name == it.kube_name);
     match (record, &job.phase) {
         (None, Phase::Active | Phase::Complete | Phase::Failed { .. }) => Leftover::Report,
-        (Some(_), Phase::Active | Phase::Complete | Phase::Failed { .. }) if !nonce_is_ours => Leftover::Report,
+        (Some(_), Phase::Active | Phase::Complete | Phase::Failed { .. }) if !is_ours => Leftover::Report,
         (Some(record), Phase::Active | Phase::Complete | Phase::Failed { .. }) if record.current || job.deleting => {
             Leftover::Keep
         }
@@ -57,12 +58,13 @@ mod tests {
         #[test]
         fn a_leftover_is_touched_only_when_it_is_ours_and_its_attempt_is_over(
             current in any::<bool>(), known in any::<bool>(), ours in any::<bool>(), deleting in any::<bool>(),
-            late in any::<bool>(), log_wanted in any::<bool>(), phase in any_phase(), finished in proptest::option::of(0.0..100.0_f64), keep in 0.0..100.0_f64,
+            late in any::<bool>(), copied in any::<bool>(), log_wanted in any::<bool>(), phase in any_phase(), finished in proptest::option::of(0.0..100.0_f64), keep in 0.0..100.0_f64,
         ) {
             let record = Record {
                 job: JobId(uuid::Uuid::nil()),
                 attempt: 1,
                 nonce: Nonce(uuid::Uuid::nil()),
+                kube_name: if copied { "original-1" } else { "job-1" }.into(),
                 uid: Some(KubeUid(if late { "another" } else { "uid" }.into())),
                 current,
                 finished_secs: finished,
@@ -74,7 +76,7 @@ mod tests {
             let job = SeenJob { nonce: Some(nonce), ..seen_job(phase.clone(), deleting) };
             let decided = dispose(known.then_some(&record), &job, keep);
             if matches!(decided, Leftover::Remove | Leftover::Stop) {
-                prop_assert!(known && ours && !current && !deleting);
+                prop_assert!(known && ours && !current && !deleting && !copied);
             }
             if decided == Leftover::Remove {
                 prop_assert!(!log_wanted, "the evidence goes with it");

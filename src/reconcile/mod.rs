@@ -165,7 +165,12 @@ impl Reconciler {
         let records: HashMap<_, _> = records.into_iter().map(|it| ((it.job, it.attempt), it)).collect();
         let out_of_quota = self.db.within(claims::out_of_quota(&mut conn)).await?;
         drop(conn);
+        let mut named = HashMap::new();
+        for (id, attempt, _) in &seen {
+            *named.entry((*id, *attempt)).or_insert(0) += 1;
+        }
         for (id, attempt, job) in seen {
+            let alone = named.get(&(id, attempt)) == Some(&1);
             let record = records.get(&(id, attempt));
             // A finished Job uses the quota that another one waits for.
             let keep = match out_of_quota.contains(&job.namespace) {
@@ -175,12 +180,20 @@ impl Reconciler {
             // A replica that is not the job's own steps in only when that one is late.
             let late = if self.peers.is_mine(id) { Duration::ZERO } else { LATE };
             let todo = dispose(record, &job, (keep + late).as_secs_f64());
-            self.do_away(id, attempt, job, record, todo).await;
+            self.do_away(id, attempt, job, (record, alone), todo).await;
         }
         Ok(())
     }
 
-    async fn do_away(&mut self, id: JobId, attempt: AttemptNo, job: SeenJob, record: Option<&Record>, todo: Leftover) {
+    /// `alone`: no other Kubernetes Job carries the labels of that attempt.
+    async fn do_away(
+        &mut self,
+        id: JobId,
+        attempt: AttemptNo,
+        job: SeenJob,
+        (record, alone): (Option<&Record>, bool),
+        todo: Leftover,
+    ) {
         match todo {
             Leftover::Keep => {}
             Leftover::SaveLog => {
@@ -188,7 +201,7 @@ impl Reconciler {
                 let namespace = job.namespace;
                 self.tasks.add(job.uid, Task::SaveLog { job: id, attempt, namespace, pod, container });
             }
-            Leftover::Remove => self.tasks.add(job.uid.clone(), Task::Remove { job: id, attempt, seen: job }),
+            Leftover::Remove => self.tasks.add(job.uid.clone(), Task::Remove { job: id, attempt, seen: job, alone }),
             Leftover::Stop => {
                 tracing::warn!(job = %id, attempt, name = job.name, "stopping a Kubernetes Job whose attempt is over");
                 if let Err(err) = self.cluster.stop(&job).await {

@@ -312,6 +312,8 @@ pub struct Record {
     pub job: JobId,
     pub attempt: AttemptNo,
     pub nonce: Nonce,
+    /// The one name that its Kubernetes Job can have.
+    pub kube_name: String,
     /// The Kubernetes Job that was on record, if one was.
     pub uid: Option<KubeUid>,
     /// Whether the job is still at this attempt and holds its slot.
@@ -329,7 +331,7 @@ pub struct Record {
 pub async fn records(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Record>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|it| it.0).collect();
     let rows = sqlx::query!(
-        r#"select a.job_id, a.attempt, a.nonce, a.kube_uid,
+        r#"select a.job_id, a.attempt, j.name, a.nonce, a.kube_uid,
                   a.attempt = j.attempt and j.state in ('starting', 'running', 'stopping') as "current!",
                   extract(epoch from clock_timestamp() - a.finished_at)::float8 as finished_secs,
                   coalesce(a.log = 'wanted', false) as "log_wanted!", a.pod, a.container
@@ -345,6 +347,7 @@ pub async fn records(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Record>, Erro
             job: JobId(row.job_id),
             attempt: row.attempt,
             nonce: Nonce(row.nonce),
+            kube_name: kube_name(&row.name, JobId(row.job_id), row.attempt),
             uid: row.kube_uid.map(KubeUid),
             current: row.current,
             finished_secs: row.finished_secs,

@@ -81,6 +81,12 @@ async fn impossible_rows_and_moves_are_refused_by_name() {
     for (sql, constraint) in attempts {
         assert_eq!(refused(&mut conn, sql).await, constraint, "{sql}");
     }
+    sqlx::query(
+        "insert into longshore.job_events (job_id, attempt, to_state, reason) values (gen_random_uuid(), 0, 'pending', 'x')",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
     for sql in ["update longshore.job_events set reason = 'x'", "delete from longshore.job_events"] {
         assert_eq!(refused(&mut conn, sql).await, "longshore.job_events is append-only");
     }

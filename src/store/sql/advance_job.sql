@@ -19,6 +19,8 @@ with clock as materialized (
         part = case when $4 in ('succeeded', 'failed', 'cancelled') then clock.now else 'infinity' end
     from clock
     where j.id = $1 and j.part = 'infinity' and j.version = $2 and j.state = $3
+      -- A cancel that was wished meanwhile forbids another attempt.
+      and ($4 <> 'scheduled' or j.cancel_requested_at is null)
     returning j.id, j.attempt, j.version
 ), facts as (
     update longshore.attempts a
