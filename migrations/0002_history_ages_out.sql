@@ -44,9 +44,13 @@ exception when check_violation then
 end
 $$;
 
--- Makes the partitions of the next while, and drops one that is past retention; says what it did, so a caller calls again
--- until nothing is said. Retention is counted from a job's end; 0 keeps everything. What belongs to a job goes when no job
--- of its span of submissions is left. Takes no lock for longer than 200 ms, and gives up rather than wait.
+-- Does one thing that is to be done about history, and says what: makes a partition of the next while, drops one that is
+-- past retention, or deletes some rows that no partition of their own can take along. A caller calls again until nothing
+-- is said. One thing at a time, because each lock is held to the end of the transaction and none is to be waited for while
+-- holding another; and none is waited for longer than 200 ms.
+--
+-- Retention is counted from a job's end; 0 keeps everything. What belongs to a job goes when no job of its span of
+-- submissions is left.
 create function longshore.sweep(retention_secs double precision) returns table (did text, what text)
 language plpgsql as $$
 declare
@@ -57,6 +61,7 @@ declare
                                else '-infinity' end;
     tab text;
     edge timestamptz;
+    second timestamptz := date_trunc('second', clock_timestamp());
     old record;
     deleted bigint;
 begin
@@ -66,73 +71,68 @@ begin
     perform set_config('lock_timeout', '200ms', true), set_config('longshore.sweeping', 'on', true);
 
     foreach tab in array array['jobs', 'job_specs', 'attempts', 'attempt_logs', 'job_events'] loop
-        loop
-            select max(p.to_at) into edge from longshore.partitions p where p.of_table = tab;
-            exit when edge >= clock_timestamp() + 2 * width;
-            -- The very first begin a day ago, for clocks that are behind. After a lapse they begin in a moment, because what
+        select max(p.to_at) into edge from longshore.partitions p where p.of_table = tab;
+        if edge is null or edge < clock_timestamp() + 2 * width then
+            -- The very first begins a day ago, for clocks that are behind. After a lapse they begin in a moment, because what
             -- is written now has gone to the default partition.
-            edge := case when edge is null then date_trunc('second', clock_timestamp()) - interval '1 day'
-                         else greatest(edge, date_trunc('second', clock_timestamp()) + interval '2 seconds') end;
-            begin
-                did := 'made';
-                what := longshore.make_partition(tab, edge,
-                                                 greatest(edge + width, date_trunc('second', clock_timestamp()) + width));
-                return next;
-            exception when lock_not_available or deadlock_detected then
-                exit;
-            end;
-        end loop;
-    end loop;
-
-    for old in
-        select p.of_table, p.name, p.from_at from longshore.partitions p
-        where p.to_at < oldest
-          and (p.of_table = 'jobs' or not exists (
-                select from longshore.jobs j
-                where j.id >= longshore.first_id(p.from_at) and j.id < longshore.first_id(p.to_at)))
-        order by p.to_at
-        limit 1
-    loop
-        begin
-            if old.name not like '%\_other' then
-                execute format('drop table longshore.%I', old.name);
-            end if;
-            delete from longshore.partitions p where p.of_table = old.of_table and p.from_at = old.from_at;
-            did := 'dropped';
-            what := old.name;
+            edge := case when edge is null then second - interval '1 day'
+                         else greatest(edge, second + interval '2 seconds') end;
+            did := 'made';
+            what := longshore.make_partition(tab, edge, greatest(edge, second) + width);
             return next;
-        exception when lock_not_available or deadlock_detected then
-            null;
-        end;
+            return;
+        end if;
     end loop;
 
-    -- What the default partitions took, and keys, cannot be dropped whole: a thousand at a time.
+    select p.of_table, p.name, p.from_at into old
+    from longshore.partitions p
+    where p.to_at < oldest
+      and (p.of_table = 'jobs' or not exists (
+            select from longshore.jobs j
+            where j.id >= longshore.first_id(p.from_at) and j.id < longshore.first_id(p.to_at)))
+    order by p.to_at
+    limit 1;
+    if found then
+        if old.name not like '%\_other' then
+            execute format('drop table longshore.%I', old.name);
+        end if;
+        delete from longshore.partitions p where p.of_table = old.of_table and p.from_at = old.from_at;
+        did := 'dropped';
+        what := old.name;
+        return next;
+        return;
+    end if;
+
     delete from longshore.jobs_other o using (select id, part from longshore.jobs_other where part < oldest limit 1000) d
     where o.id = d.id and o.part = d.part;
     get diagnostics deleted = row_count;
-    if deleted > 0 then
-        did := 'deleted'; what := 'jobs_other'; return next;
-    end if;
+    what := 'jobs_other';
     foreach tab in array array['job_specs', 'attempts', 'attempt_logs', 'job_events'] loop
+        exit when deleted > 0 or retention_secs = 0;
+        what := tab || '_other';
         execute format(
             'delete from longshore.%I where ctid = any(array(
                  select o.ctid from longshore.%I o
                  where o.job_id < longshore.first_id(%L)
                    and not exists (select from longshore.jobs j where j.id = o.job_id) limit 1000))',
-            tab || '_other', tab || '_other', case when retention_secs > 0 then oldest else 'epoch' end);
+            what, what, oldest);
         get diagnostics deleted = row_count;
-        if deleted > 0 then
-            did := 'deleted'; what := tab || '_other'; return next;
-        end if;
     end loop;
-    delete from longshore.idempotency_keys k using (
-        select key from longshore.idempotency_keys i
-        where i.created_at < oldest and not exists (select from longshore.jobs j where j.id = i.job_id)
-        order by i.created_at limit 1000) d
-    where k.key = d.key;
-    get diagnostics deleted = row_count;
-    if deleted > 0 then
-        did := 'deleted'; what := 'idempotency_keys'; return next;
+    if deleted = 0 then
+        what := 'idempotency_keys';
+        delete from longshore.idempotency_keys k using (
+            select i.key from longshore.idempotency_keys i
+            where i.created_at < oldest and not exists (select from longshore.jobs j where j.id = i.job_id)
+            order by i.created_at limit 1000) d
+        where k.key = d.key;
+        get diagnostics deleted = row_count;
     end if;
+    if deleted > 0 then
+        did := 'deleted';
+        return next;
+    end if;
+exception when lock_not_available or deadlock_detected then
+    -- Somebody uses it. The next call tries again.
+    return;
 end
 $$;

@@ -125,7 +125,11 @@ impl Policy {
             [("/retry/exit_codes", &retry.exit_codes), ("/retry/except_exit_codes", &retry.except_exit_codes)]
         {
             let codes = codes.as_deref().unwrap_or_default();
-            check(codes.len() <= EXIT_CODES, pointer, format!("has {} entries; {EXIT_CODES} are the most", codes.len()));
+            check(
+                codes.len() <= EXIT_CODES,
+                pointer,
+                format!("has {} entries; {EXIT_CODES} are the most", codes.len()),
+            );
             check(codes.iter().all(|it| within(*it, 255)), pointer, "must be exit codes of 1 to 255".into());
         }
         let most = retry.max_interruptions.unwrap_or(0);
@@ -229,8 +233,12 @@ pub fn next(policy: &Policy, tries: &Tries, ending: &Ending, exit_code: Option<i
         return Next::End { counts };
     }
     let in_secs = backoff.pause_secs(made, tries.job, tries.attempt);
-    let message =
-        format!("attempt {} ended as {}: {}; {of} {made} of {most}", tries.attempt, ending.reason.name(), ending.message);
+    let message = format!(
+        "attempt {} ended as {}: {}; {of} {made} of {most}",
+        tries.attempt,
+        ending.reason.name(),
+        ending.message
+    );
     Next::Again { in_secs, counts, message }
 }
 
@@ -279,7 +287,8 @@ mod tests {
             assert!(again(&once, tries(0, 2), interruption, None));
             assert!(!again(&once, tries(0, 3), interruption, None));
         }
-        let none = Policy { retry: Some(Retry { max_interruptions: Some(0), ..Retry::default() }), ..Policy::default() };
+        let none =
+            Policy { retry: Some(Retry { max_interruptions: Some(0), ..Retry::default() }), ..Policy::default() };
         assert!(!again(&none, tries(0, 0), Reason::Evicted, None));
     }
 

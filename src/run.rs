@@ -24,7 +24,7 @@ use crate::{
         decide::Rules,
     },
     scheduler::{self, Creating, Scheduler},
-    store::{self, Db, history, limits, migrate, replicas, signals::Signals},
+    store::{self, Db, limits, migrate, replicas, signals::Signals},
     sweep,
     trouble::Table,
 };
@@ -110,9 +110,9 @@ async fn prepare(db: &Db, config: &config::Replica, stop: &CancellationToken) ->
     loop {
         let prepared = async {
             migrate::run(db).await?;
-            let mut conn = db.conn().await?;
             // Before the first row is written: what is written without a partition of its own ages out more slowly.
-            history::sweep(&mut conn, config.retention).await?;
+            sweep::sweep(db, config.retention).await?;
+            let mut conn = db.conn().await?;
             if let Some(cap) = config.max_concurrency {
                 limits::set_cap_from_flag(&mut conn, cap).await?;
             }

@@ -19,7 +19,10 @@ use crate::{
     store::{lists, logs},
 };
 
-use super::{Api, Problem, jobs::{given, parse, wrong}};
+use super::{
+    Api, Problem,
+    jobs::{given, parse, wrong},
+};
 
 /// The most lines that can be asked for.
 const MOST_LINES: i64 = 1_000_000;
@@ -72,9 +75,11 @@ pub async fn logs(
             }
             (Source::Kept(kept, attempt), _) => return Ok(of_kept(kept, attempt, query.tail)),
             (Source::NotYet(why), _) => why,
-            (Source::Nowhere(attempt), _) => return Err(Problem::no_log(&format!(
-                "the pod of attempt {attempt} is gone, and the end of its log was not kept (see --keep-logs)"
-            ))),
+            (Source::Nowhere(attempt), _) => {
+                return Err(Problem::no_log(&format!(
+                    "the pod of attempt {attempt} is gone, and the end of its log was not kept (see --keep-logs)"
+                )));
+            }
         };
         if !query.follow || tokio::time::Instant::now() >= until || api.stop.is_cancelled() {
             return Err(Problem::no_log(why));

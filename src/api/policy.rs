@@ -78,7 +78,11 @@ pub fn backoff<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Backoff>, D:
     Ok(Some(Backoff {
         initial_secs,
         factor: if fixed { 1.0 } else { asked.factor.unwrap_or(default.factor) },
-        max_secs: if fixed { initial_secs } else { asked.max.map_or(default.max_secs.max(initial_secs), |it| it.as_secs_f64()) },
+        max_secs: if fixed {
+            initial_secs
+        } else {
+            asked.max.map_or(default.max_secs.max(initial_secs), |it| it.as_secs_f64())
+        },
         jitter: asked.jitter.unwrap_or(if fixed { 0.0 } else { default.jitter }),
     }))
 }

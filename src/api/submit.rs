@@ -101,7 +101,9 @@ fn check_against_cluster(api: &Api, submission: &Submission) -> Result<(), Probl
         queue: &submission.queue,
         job_name: &submission.name,
     };
-    manifest::build(&submission.spec, &submission.policy, &nobody, &api.defaults).map(|_| ()).map_err(Problem::invalid_fields)
+    manifest::build(&submission.spec, &submission.policy, &nobody, &api.defaults)
+        .map(|_| ())
+        .map_err(Problem::invalid_fields)
 }
 
 /// Reads a JSON body, whatever its content type says: 400 when it is not JSON, 422 with the field when it does not fit.

@@ -128,8 +128,7 @@ impl Cluster {
     /// The Job of that name as the API server has it now, not as a watch last told it.
     pub async fn find(&self, namespace: &str, name: &str) -> Result<Option<seen::SeenJob>, Failure> {
         self.wait_for_turn().await;
-        let jobs: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), namespace, &view::job_resource());
+        let jobs: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &view::job_resource());
         match tokio::time::timeout(REQUEST_TIMEOUT, jobs.get_opt(name)).await {
             Ok(Ok(found)) => Ok(found.as_ref().map(seen::job_of_any)),
             Ok(Err(err)) => Err(answer::of_request(err)),
@@ -147,8 +146,7 @@ impl Cluster {
         kube_name: &str,
     ) -> Result<bool, Failure> {
         self.wait_for_turn().await;
-        let pods: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), namespace, &view::pod_resource());
+        let pods: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &view::pod_resource());
         let labels = format!("{}={job},{}={attempt}", manifest::JOB_ID, manifest::ATTEMPT);
         match tokio::time::timeout(REQUEST_TIMEOUT, pods.list(&ListParams::default().labels(&labels))).await {
             Ok(Ok(list)) => {
@@ -173,12 +171,14 @@ impl Cluster {
         self.wait_for_turn().await;
         let events: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &ApiResource::erase::<Event>(&()));
-        let params = ListParams::default().fields(&format!("involvedObject.uid={},type=Warning", about.0)).limit(EVENTS);
+        let params =
+            ListParams::default().fields(&format!("involvedObject.uid={},type=Warning", about.0)).limit(EVENTS);
         let list = match tokio::time::timeout(REQUEST_TIMEOUT, events.list(&params)).await {
             Ok(answer) => answer.map_err(answer::of_request)?,
             Err(_) => return Err(Failure::timed_out(REQUEST_TIMEOUT)),
         };
-        let text = |it: &DynamicObject, key: &str| it.data.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |it: &DynamicObject, key: &str| it.data.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let known = list.items.iter().filter_map(|it| {
             let trouble = Trouble::of_event(&text(it, "reason"), &text(it, "message"));
             table.find(&trouble.said).map(|_| (text(it, "lastTimestamp").max(text(it, "eventTime")), trouble))
@@ -188,13 +188,20 @@ impl Cluster {
 
     /// Deletes many Jobs of one namespace whose outcomes are recorded, and their pods behind them, by one request. They are
     /// named by their labels, job and attempt together: another attempt of the same job is not meant.
-    pub async fn remove_all(&self, namespace: &str, attempt: AttemptNo, jobs: &[JobId], instance: &str) -> Result<(), Failure> {
+    pub async fn remove_all(
+        &self,
+        namespace: &str,
+        attempt: AttemptNo,
+        jobs: &[JobId],
+        instance: &str,
+    ) -> Result<(), Failure> {
         self.wait_for_turn().await;
         let ids: Vec<String> = jobs.iter().map(JobId::to_string).collect();
         let (instance_is, attempt_is) = (manifest::INSTANCE, manifest::ATTEMPT);
         let labels =
             format!("{instance_is}={instance},{attempt_is}={attempt},{} in ({})", manifest::JOB_ID, ids.join(","));
-        let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
+        let params =
+            DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
         let deleted = async {
             let jobs = self.jobs(namespace);
             let which = ListParams::default().labels(&labels);

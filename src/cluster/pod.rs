@@ -279,7 +279,10 @@ mod tests {
         let waits = |reason: &str| json!([{"name": "a", "state": {"waiting": {"reason": reason, "message": "m"}}}]);
         let said = |status: Value| pod(status, false).trouble.map(|it| it.said);
         assert_eq!(said(json!({"containerStatuses": waits("ErrImagePull")})).as_deref(), Some("ErrImagePull"));
-        assert_eq!(said(json!({"initContainerStatuses": waits("InvalidImageName")})).as_deref(), Some("InvalidImageName"));
+        assert_eq!(
+            said(json!({"initContainerStatuses": waits("InvalidImageName")})).as_deref(),
+            Some("InvalidImageName")
+        );
         assert_eq!(said(json!({"containerStatuses": waits("ContainerCreating")})), None);
         let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1"});
         assert_eq!(said(json!({"conditions": [condition]})).as_deref(), Some("FailedScheduling"));

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cluster::{Cluster, logs::TAIL_BYTES, seen::SeenJob, view::View},
+    cluster::{Cluster, logs::Tail, seen::SeenJob, view::View},
     error::chain,
     id::{AttemptNo, JobId, KubeUid},
     store::{
@@ -33,15 +33,28 @@ const AT_ONCE: usize = 100;
 const LOGS_AT_ONCE: usize = 4;
 /// How long what was done is remembered, until the watch shows it.
 const REMEMBER: Duration = Duration::from_secs(30);
-/// How often a log is asked for that cannot be read, before it is given up for missing.
-const LOG_TRIES: u32 = 5;
+/// The pauses before a log that could not be read is asked for again; after them it is given up for missing, because the
+/// Kubernetes Job, and the quota and the memory that it takes, are not kept for ever for a log.
+const LOG_PAUSES: [Duration; 4] =
+    [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 /// One thing to do about one Kubernetes Job.
 #[derive(Debug, Clone)]
 pub enum Task {
-    SaveLog { job: JobId, attempt: AttemptNo, namespace: String, pod: Option<String>, container: Option<String> },
+    SaveLog {
+        job: JobId,
+        attempt: AttemptNo,
+        namespace: String,
+        pod: Option<String>,
+        container: Option<String>,
+    },
     /// `alone`: no other Kubernetes Job carries the labels of that attempt, by which many are removed at once.
-    Remove { job: JobId, attempt: AttemptNo, seen: SeenJob, alone: bool },
+    Remove {
+        job: JobId,
+        attempt: AttemptNo,
+        seen: SeenJob,
+        alone: bool,
+    },
 }
 
 /// What is to be done, and what was done lately.
@@ -57,7 +70,6 @@ struct Entry {
     /// None: it is being done, or was.
     task: Option<Task>,
     since: Instant,
-    tries: u32,
 }
 
 impl Tasks {
@@ -68,17 +80,17 @@ impl Tasks {
             Task::Remove { .. } => (&self.removals, &self.added),
         };
         let mut map = locked(map);
-        let entry = map.entry(uid).or_insert(Entry { task: None, since: Instant::now(), tries: 0 });
-        if entry.task.is_none() && (entry.tries == 0 || entry.since.elapsed() > REMEMBER) {
-            *entry = Entry { task: Some(task), since: Instant::now(), tries: entry.tries + 1 };
+        let is_new = map.get(&uid).is_none_or(|it| it.task.is_none() && it.since.elapsed() > REMEMBER);
+        if is_new {
+            map.insert(uid, Entry { task: Some(task), since: Instant::now() });
             added.notify_one();
         }
     }
 
-    fn take(map: &Mutex<HashMap<KubeUid, Entry>>) -> Vec<(KubeUid, Task, u32)> {
+    fn take(map: &Mutex<HashMap<KubeUid, Entry>>) -> Vec<(KubeUid, Task)> {
         let mut map = locked(map);
-        map.retain(|_, it| it.task.is_some() || it.since.elapsed() <= REMEMBER * LOG_TRIES);
-        map.iter_mut().filter_map(|(uid, it)| it.task.take().map(|task| (uid.clone(), task, it.tries))).collect()
+        map.retain(|_, it| it.task.is_some() || it.since.elapsed() <= REMEMBER);
+        map.iter_mut().filter_map(|(uid, it)| it.task.take().map(|task| (uid.clone(), task))).collect()
     }
 
     /// It did not go well: whoever finds it next may add it again at once.
@@ -114,36 +126,25 @@ impl Cleaner {
     async fn save_logs(&self) {
         loop {
             self.tasks.log_added.notified().await;
-            let saving = Tasks::take(&self.tasks.logs).into_iter().map(|(uid, task, tries)| self.save(uid, task, tries));
+            let saving = Tasks::take(&self.tasks.logs).into_iter().map(|(uid, task)| self.save(uid, task));
             futures::stream::iter(saving).buffer_unordered(LOGS_AT_ONCE).collect::<()>().await;
         }
     }
 
-    async fn save(&self, uid: KubeUid, task: Task, tries: u32) {
+    async fn save(&self, uid: KubeUid, task: Task) {
         let Task::SaveLog { job, attempt, namespace, pod, container } = task else { return };
         let tail = match &pod {
-            Some(pod) => self.cluster.log_tail(&namespace, pod, container.as_deref()).await,
-            None => Ok(None),
+            Some(pod) => self.read_log(&namespace, pod, container.as_deref()).await,
+            None => None,
         };
-        let kept = match tail {
-            Ok(tail) => tail,
-            Err(err) if tries < LOG_TRIES => {
-                tracing::warn!(job = %job, attempt, error = %err, "could not read a log; trying again");
-                return;
-            }
-            Err(err) => {
-                tracing::warn!(job = %job, attempt, error = %err, "gave up reading a log");
-                None
-            }
-        };
-        let kept = kept.zip(pod).map(|(tail, pod)| Kept {
+        let kept = tail.zip(pod).map(|(tail, pod)| Kept {
             pod,
             container: container.unwrap_or_default(),
             tail: tail.text,
             truncated: tail.truncated,
         });
-        debug_assert!(kept.as_ref().is_none_or(|it| it.tail.len() <= 3 * TAIL_BYTES));
-        match self.db.within(async { logs::keep(&mut *self.db.conn().await?, job, attempt, kept.as_ref()).await }).await {
+        let saved = async { logs::keep(&mut *self.db.conn().await?, job, attempt, kept.as_ref()).await };
+        match self.db.within(saved).await {
             Ok(()) => self.view.look_again(job),
             Err(err) => {
                 tracing::warn!(job = %job, attempt, error = chain(&err), "could not keep a log; trying again");
@@ -152,12 +153,25 @@ impl Cleaner {
         }
     }
 
+    /// None: there is nothing to keep, or it cannot be had.
+    async fn read_log(&self, namespace: &str, pod: &str, container: Option<&str>) -> Option<Tail> {
+        for pause in LOG_PAUSES {
+            match self.cluster.log_tail(namespace, pod, container).await {
+                Ok(tail) => return tail,
+                Err(err) => tracing::warn!(namespace, pod, error = %err, "could not read a log; trying again"),
+            }
+            tokio::time::sleep(pause).await;
+        }
+        let last = self.cluster.log_tail(namespace, pod, container).await;
+        last.inspect_err(|err| tracing::warn!(namespace, pod, error = %err, "gave up reading a log")).ok().flatten()
+    }
+
     async fn remove(&self) {
         loop {
             self.tasks.added.notified().await;
             tokio::time::sleep(GATHER).await;
             let mut alike: HashMap<(String, AttemptNo), Vec<(KubeUid, JobId, SeenJob)>> = HashMap::new();
-            for (uid, task, _) in Tasks::take(&self.tasks.removals) {
+            for (uid, task) in Tasks::take(&self.tasks.removals) {
                 let Task::Remove { job, attempt, seen, alone } = task else { continue };
                 if !alone {
                     let namespace = seen.namespace.clone();

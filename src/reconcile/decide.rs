@@ -76,7 +76,11 @@ pub enum End {
     Failed(AttemptEnd),
     Cancelled(AttemptEnd),
     /// There will be another attempt.
-    Again { in_secs: f64, wait: Wait, end: AttemptEnd },
+    Again {
+        in_secs: f64,
+        wait: Wait,
+        end: AttemptEnd,
+    },
 }
 
 /// Decides the next step. The same sides always give the same step.
@@ -159,9 +163,7 @@ fn ended(head: &Head, sight: &Sight, confirmed: bool, rules: &Rules) -> Option<S
             let log = rules.logs.wants(ending.reason).then_some(Log::Wanted);
             Step::Finish(End::Succeeded(AttemptEnd { ending, counts: None, log }), facts)
         }
-        Phase::Failed { reason, message } => {
-            conclude(head, failed(reason, message, sight), facts, Log::Wanted, rules)
-        }
+        Phase::Failed { reason, message } => conclude(head, failed(reason, message, sight), facts, Log::Wanted, rules),
     })
 }
 

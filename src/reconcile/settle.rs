@@ -9,7 +9,9 @@ use crate::{
     },
     error::chain,
     id::{KubeUid, Nonce},
-    lifecycle::{AttemptEnd, Cancelled, Created, Ending, Facts, Failed, LeadsTo, Running, Scheduled, State, Stopping, Succeeded},
+    lifecycle::{
+        AttemptEnd, Cancelled, Created, Ending, Facts, Failed, LeadsTo, Running, Scheduled, State, Stopping, Succeeded,
+    },
     store::{
         Error,
         jobs::{self, Holder, Job, Moved},

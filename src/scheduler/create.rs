@@ -21,7 +21,8 @@ use crate::{
     id::KubeUid,
     lease::Tenure,
     lifecycle::{
-        AttemptEnd, Cancelled, Claimed, Created, Ending, Facts, Failed, LeadsTo, Reason, Scheduled, State, Wait, WaitCode,
+        AttemptEnd, Cancelled, Claimed, Created, Ending, Facts, Failed, LeadsTo, Reason, Scheduled, State, Wait,
+        WaitCode,
     },
     retry::{self, Next},
     store::{

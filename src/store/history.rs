@@ -6,23 +6,23 @@ use crate::effects::{self, Effect};
 
 use super::{Conn, Error};
 
-/// One thing that a sweep did: `made`, `dropped` or `deleted from`, and which table.
+/// One thing that a sweep did: `made`, `dropped` or `deleted`, and which table, or of which it deleted rows.
 #[derive(Debug)]
 pub struct Swept {
     pub did: String,
     pub what: String,
 }
 
-/// Makes the partitions of the next while, and drops one that is past `retention` (zero keeps everything). To be called
-/// again until it did nothing; of several replicas that call it at once, one does it.
-pub async fn sweep(conn: &mut Conn, retention: Duration) -> Result<Vec<Swept>, Error> {
+/// Does one thing that is to be done so that history goes after `retention` (zero keeps everything), and answers what; none
+/// when there is nothing to do, or somebody else does it, or uses it just now.
+pub async fn sweep(conn: &mut Conn, retention: Duration) -> Result<Option<Swept>, Error> {
     effects::at(Effect::Sweep, async {
         Ok(sqlx::query_as!(
             Swept,
             r#"select did as "did!", what as "what!" from longshore.sweep($1)"#,
             retention.as_secs_f64()
         )
-        .fetch_all(conn)
+        .fetch_optional(conn)
         .await?)
     })
     .await

@@ -7,7 +7,8 @@ use crate::{
     effects::{self, Effect},
     id::{AttemptNo, JobId, KubeUid, Nonce, ReplicaId, kube_name},
     lifecycle::{
-        AttemptEnd, Claimed, Created, Ending, Facts, LeadsTo, Log, Reason, Running, State, StateName, Stopping, Wait, WaitCode,
+        AttemptEnd, Claimed, Created, Ending, Facts, LeadsTo, Log, Reason, Running, State, StateName, Stopping, Wait,
+        WaitCode,
     },
     retry::{Policy, Tries},
 };
@@ -439,7 +440,13 @@ impl Row {
 
 /// Rows that a test reads, without a database.
 #[cfg(test)]
-pub(crate) fn read_row(state: StateName, created: bool, cancel_requested: bool, secs: f64, waits: Option<WaitCode>) -> Holder {
+pub(crate) fn read_row(
+    state: StateName,
+    created: bool,
+    cancel_requested: bool,
+    secs: f64,
+    waits: Option<WaitCode>,
+) -> Holder {
     let ending = (state == StateName::Stopping).then(|| Reason::Cancelled.name().to_owned());
     let row = Row {
         id: Uuid::nil(),

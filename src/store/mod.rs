@@ -4,12 +4,12 @@
 //! can slip out of the transaction it belongs to.
 
 pub mod claims;
+pub mod history;
 pub mod intents;
 pub mod jobs;
-pub mod history;
 pub mod limits;
-pub mod logs;
 pub mod lists;
+pub mod logs;
 pub mod migrate;
 pub mod notices;
 pub mod replicas;

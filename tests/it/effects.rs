@@ -3,13 +3,15 @@
 
 #![cfg(feature = "failpoints")]
 
+use std::time::Duration;
+
 use longshore::{
     effects::Effect,
     id::ReplicaId,
     retry::Policy,
     sim::{Effect as Fault, Rule},
     spec::{Spec, Start, Submission},
-    store::{claims, replicas, submit},
+    store::{claims, history, replicas, submit},
 };
 use nix::sys::signal::Signal;
 use reqwest::StatusCode;
@@ -83,6 +85,8 @@ async fn cancel_victim(world: &World, replica: &str) -> bool {
 /// A job that a replica claimed before it died, so that there is something to take over; and one that has waited too long.
 async fn leave_behind(world: &mut World) {
     let mut conn = world.conn().await;
+    // So that a replica has one sweep to do before it is ready.
+    while history::sweep(&mut conn, Duration::from_secs(30 * 24 * 3600)).await.unwrap().is_some() {}
     let dead = ReplicaId::new();
     let annotations = [("sim.longshore.dev/duration".to_owned(), "50ms".to_owned())];
     let spec = Spec { annotations: annotations.into(), command: vec!["true".into()], ..Spec::default() };

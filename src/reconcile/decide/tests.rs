@@ -3,12 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    cluster::pod::Trouble,
-    id::KubeUid,
-    lifecycle::StateName,
-    store::jobs::read_row,
-};
+use crate::{cluster::pod::Trouble, id::KubeUid, lifecycle::StateName, store::jobs::read_row};
 
 fn rules() -> Rules {
     Rules { start_timeout_secs: Some(60.0), troubles: Table::default(), logs: KeepLogs::Failed }
@@ -39,9 +34,7 @@ pub fn any_phase() -> impl Strategy<Value = Phase> {
 
 fn any_trouble() -> impl Strategy<Value = Option<Trouble>> {
     let said: Vec<&str> = Table::default().lines().iter().map(|it| it.said).chain(["SomethingNew"]).collect();
-    proptest::option::of(
-        proptest::sample::select(said).prop_map(|it| Trouble { said: it.into(), message: "m".into() }),
-    )
+    proptest::option::of(proptest::sample::select(said).prop_map(|it| Trouble { said: it.into(), message: "m".into() }))
 }
 
 fn any_seen() -> impl Strategy<Value = Seen> {
@@ -53,7 +46,14 @@ fn any_seen() -> impl Strategy<Value = Seen> {
     let fate = proptest::option::of(proptest::sample::select(Reason::ALL.to_vec()).prop_map(|it| Ending::new(it, "m")));
     let inspected = proptest::option::of(0.0..100.0_f64);
     let sight = (any_phase(), any::<[bool; 6]>(), facts, any_trouble(), fate, inspected).prop_map(
-        |(phase, [deleting, live_pods, all_seen, waited, confirmed, suspended], facts, trouble, fate, inspected_secs)| {
+        |(
+            phase,
+            [deleting, live_pods, all_seen, waited, confirmed, suspended],
+            facts,
+            trouble,
+            fate,
+            inspected_secs,
+        )| {
             let live_pods = live_pods && !confirmed;
             let job = SeenJob { suspended, ..seen_job(phase, deleting) };
             let sight = Box::new(Sight { job, live_pods, all_seen, waited, facts, fate, trouble, inspected_secs });
@@ -170,10 +170,8 @@ fn stopped_for(said: &str, waits: Option<WaitCode>, secs: f64, table: Table) -> 
 fn each_trouble_is_borne_for_as_long_as_the_table_says() {
     for line in Table::default().lines() {
         let table = Table::default;
-        let (at_once, later) = (
-            stopped_for(line.said, None, 1.0, table()),
-            stopped_for(line.said, Some(line.code), 1.0, table()),
-        );
+        let (at_once, later) =
+            (stopped_for(line.said, None, 1.0, table()), stopped_for(line.said, Some(line.code), 1.0, table()));
         match line.grace {
             Grace::None => assert_eq!(at_once, Some(line.reason), "{}", line.said),
             Grace::For(_) | Grace::UntilStartTimeout => assert_eq!((at_once, later), (None, None), "{}", line.said),
@@ -183,6 +181,9 @@ fn each_trouble_is_borne_for_as_long_as_the_table_says() {
     assert_eq!(stopped_for("ErrImagePull", Some(WaitCode::ImagePull), 1.0, short()), Some(Reason::ImagePull));
     assert_eq!(stopped_for("ErrImagePull", Some(WaitCode::VolumeMount), 1.0, short()), None, "its time begins anew");
     // A start timeout, which `read_row` sets to 50 s, ends what the table would bear.
-    assert_eq!(stopped_for("FailedScheduling", Some(WaitCode::Unschedulable), 51.0, Table::default()), Some(Reason::Unschedulable));
+    assert_eq!(
+        stopped_for("FailedScheduling", Some(WaitCode::Unschedulable), 51.0, Table::default()),
+        Some(Reason::Unschedulable)
+    );
     assert_eq!(stopped_for("SomethingNew", None, 51.0, Table::default()), Some(Reason::StartTimeout));
 }
