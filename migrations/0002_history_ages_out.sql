@@ -55,7 +55,7 @@ create function longshore.sweep(retention_secs double precision) returns table (
 language plpgsql as $$
 declare
     -- A tenth of the retention, so that there are about a dozen partitions however long it is.
-    width interval := case when retention_secs > 0 then make_interval(secs => greatest(retention_secs / 10, 1))
+    width interval := case when retention_secs > 0 then make_interval(secs => greatest(retention_secs / 10, 5))
                            else interval '30 days' end;
     oldest timestamptz := case when retention_secs > 0 then clock_timestamp() - make_interval(secs => retention_secs)
                                else '-infinity' end;

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use crate::{reconcile::decide::KeepLogs, spec::duration, telemetry::LogFormat, trouble::Override};
+use crate::{lifecycle::KeepLogs, spec::duration, telemetry::LogFormat, trouble::Override};
 
 /// Flags of every command that runs in the foreground and logs.
 #[derive(Debug, Clone, Args)]
@@ -85,8 +85,8 @@ pub struct Replica {
     /// How long a finished Kubernetes Job is kept for people to look at
     #[arg(long, env = "LONGSHORE_KEEP_FINISHED", default_value = "5m", value_parser = duration, value_name = "TIME")]
     pub keep_finished: Duration,
-    /// Of which attempts the end of the log is kept in the database: 16 KiB each
-    #[arg(long, env = "LONGSHORE_KEEP_LOGS", default_value = "failed", value_name = "WHICH")]
+    /// Of which attempts the end of the log is kept in the database, 16 KiB each: none, failed or all
+    #[arg(long, env = "LONGSHORE_KEEP_LOGS", default_value = "failed", value_parser = keep_logs, value_name = "WHICH")]
     pub keep_logs: KeepLogs,
     /// How long finished jobs stay in the database; 0s keeps them for ever
     #[arg(long, env = "LONGSHORE_RETENTION", default_value = "30d", value_parser = duration, value_name = "TIME")]
@@ -137,6 +137,10 @@ impl Replica {
         }
         Ok(())
     }
+}
+
+fn keep_logs(text: &str) -> Result<KeepLogs, String> {
+    KeepLogs::from_name(text).ok_or_else(|| "must be none, failed or all".to_owned())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -170,6 +170,26 @@ words! {
 }
 
 words! {
+    /// Of which attempts the end of the log is kept.
+    KeepLogs {
+        None = "none",
+        Failed = "failed",
+        All = "all",
+    }
+}
+
+impl KeepLogs {
+    /// Whether the log of an attempt that ends so is kept.
+    pub const fn wants(self, reason: Reason) -> bool {
+        match self {
+            Self::None => false,
+            Self::Failed => !matches!(reason, Reason::Completed | Reason::Cancelled | Reason::Quota),
+            Self::All => true,
+        }
+    }
+}
+
+words! {
     /// The stable, machine-readable reason of an ending. Documented in `docs/lifecycle.md`.
     Reason {
         /// Every pod ended with exit code 0.
@@ -223,8 +243,10 @@ words! {
     WaitCode {
         /// The pause after an attempt that failed.
         Backoff = "backoff",
-        /// A quota of its namespace is used up.
+        /// A quota on Kubernetes Jobs in its namespace is used up.
         Quota = "quota",
+        /// A quota of its namespace leaves no room for its pods.
+        PodQuota = "pod_quota",
         /// Longshore may not create Jobs in its namespace, or there is no such namespace.
         NotPermitted = "not_permitted",
         /// Kubernetes does not answer a create well.

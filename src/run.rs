@@ -291,7 +291,7 @@ impl Parts {
                 keep_finished: self.config.keep_finished.max(keep_at_least),
                 keep_at_least,
                 rules: Rules {
-                    start_timeout_secs: (!start_timeout.is_zero()).then(|| start_timeout.as_secs_f64()),
+                    start_timeout_secs: (!start_timeout.is_zero()).then_some(start_timeout.as_secs_f64()),
                     troubles: Table::default().with(&self.config.start_grace),
                     logs: self.config.keep_logs,
                 },

@@ -66,7 +66,7 @@ impl Default for Table {
             // The Job controller may not make a pod: a policy, a missing service account.
             line("FailedCreate", WaitCode::NoPod, Reason::ConfigError, TWO_MINUTES),
             // Its pods are over a quota: the slot is better used by another job meanwhile.
-            line(OVER_QUOTA, WaitCode::Quota, Reason::Quota, Grace::For(Duration::from_secs(10))),
+            line(OVER_QUOTA, WaitCode::PodQuota, Reason::Quota, Grace::For(Duration::from_secs(10))),
         ])
     }
 }

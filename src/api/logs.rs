@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio_util::{compat::FuturesAsyncReadCompatExt, io::ReaderStream};
 
 use crate::{
-    cluster::logs::Asked,
+    cluster::{logs::Asked, pod::SeenPod},
     id::{AttemptNo, JobId},
     lifecycle::StateName,
     store::{lists, logs},
@@ -44,7 +44,7 @@ pub struct LogsQuery {
 /// Where a log is to be had from.
 enum Source {
     /// This pod.
-    Live(String, AttemptNo),
+    Live(Box<SeenPod>, AttemptNo),
     Kept(logs::Kept, AttemptNo),
     /// Nowhere yet: the attempt may still write something.
     NotYet(&'static str),
@@ -108,7 +108,7 @@ async fn source(api: &Api, id: JobId, asked: Option<AttemptNo>) -> Result<(Sourc
     if let Some(name) = &attempt.kube_name
         && let Some(pod) = api.view.telling_pod(&job.namespace, name)
     {
-        return Ok((Source::Live(pod.name, number), job.namespace));
+        return Ok((Source::Live(Box::new(pod), number), job.namespace));
     }
     if let Some(kept) = logs::kept(&mut conn, id, number).await? {
         return Ok((Source::Kept(kept, number), job.namespace));
@@ -124,13 +124,15 @@ async fn source(api: &Api, id: JobId, asked: Option<AttemptNo>) -> Result<(Sourc
 async fn live(
     api: &Api,
     namespace: &str,
-    pod: &str,
+    pod: &SeenPod,
     attempt: AttemptNo,
     query: &LogsQuery,
 ) -> Result<Option<Response>, Problem> {
-    let asked = Asked { container: query.container.clone(), follow: query.follow, tail_lines: query.tail };
-    let log = api.cluster.follow_log(namespace, pod, &asked).await.map_err(|err| {
-        tracing::warn!(namespace, pod, error = %err, "could not read a log");
+    // Of several containers, the one that tells most.
+    let container = query.container.clone().or_else(|| pod.facts.container.clone());
+    let asked = Asked { container, follow: query.follow, tail_lines: query.tail };
+    let log = api.cluster.follow_log(namespace, &pod.name, &asked).await.map_err(|err| {
+        tracing::warn!(namespace, pod = pod.name, error = %err, "could not read a log");
         Problem::cluster_unavailable()
     })?;
     let Some(log) = log else { return Ok(None) };

@@ -118,7 +118,11 @@ fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, P
         let err = err.into_inner();
         match err.classify() {
             serde_json::error::Category::Data => {
-                let pointer = if path == "." { String::new() } else { format!("/{}", path.replace('.', "/")) };
+                let pointer = if path == "." {
+                    String::new()
+                } else {
+                    format!("/{}", path.replace('.', "/").replace('[', "/").replace(']', ""))
+                };
                 Problem::invalid_fields(vec![Fault::new(pointer, err.to_string())])
             }
             _ => Problem::invalid_json(err.to_string()),

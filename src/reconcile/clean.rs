@@ -19,7 +19,7 @@ use crate::{
     error::chain,
     id::{AttemptNo, JobId, KubeUid},
     store::{
-        Db, Error, claims,
+        Db, claims,
         logs::{self, Kept},
         signals::{Signal, Signals},
     },
@@ -104,6 +104,9 @@ fn locked(map: &Mutex<HashMap<KubeUid, Entry>>) -> MutexGuard<'_, HashMap<KubeUi
     map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A Kubernetes Job that is over.
+type Finished = (KubeUid, JobId, SeenJob);
+
 /// One replica's cleaner.
 pub struct Cleaner {
     pub instance: Arc<str>,
@@ -170,7 +173,7 @@ impl Cleaner {
         loop {
             self.tasks.added.notified().await;
             tokio::time::sleep(GATHER).await;
-            let mut alike: HashMap<(String, AttemptNo), Vec<(KubeUid, JobId, SeenJob)>> = HashMap::new();
+            let mut alike: HashMap<(String, AttemptNo), Vec<Finished>> = HashMap::new();
             for (uid, task) in Tasks::take(&self.tasks.removals) {
                 let Task::Remove { job, attempt, seen, alone } = task else { continue };
                 if !alone {
@@ -188,7 +191,7 @@ impl Cleaner {
         }
     }
 
-    async fn remove_some(&self, namespace: &str, attempt: AttemptNo, jobs: &[(KubeUid, JobId, SeenJob)]) {
+    async fn remove_some(&self, namespace: &str, attempt: AttemptNo, jobs: &[Finished]) {
         let removed = match jobs {
             [(_, _, one)] => self.cluster.remove(one).await.map(|_| ()),
             many => {
@@ -203,14 +206,11 @@ impl Cleaner {
             }
             return;
         }
-        // A quota counts finished Jobs too: the best of those who wait for it are next.
-        let freed = async {
-            let most = i64::try_from(jobs.len()).unwrap_or(i64::MAX);
-            Ok::<_, Error>(claims::quota_freed(&mut *self.db.conn().await?, namespace, most).await?)
-        };
+        // A quota counts finished Jobs too: the best of those who wait for it is next.
+        let freed = async { claims::quota_freed(&mut *self.db.conn().await?, namespace).await };
         match self.db.within(freed).await {
-            Ok(0) => {}
-            Ok(_) => self.signals.raise(Signal::Work),
+            Ok(false) => {}
+            Ok(true) => self.signals.raise(Signal::Work),
             Err(err) => tracing::debug!(error = chain(&err), "could not hasten what waits for a quota"),
         }
     }

@@ -6,7 +6,7 @@
 
 use crate::{
     cluster::seen::{Phase, Seen, SeenJob, Sight},
-    lifecycle::{AttemptEnd, Ending, Facts, Log, Reason, Stopping, Wait, WaitCode},
+    lifecycle::{AttemptEnd, Ending, Facts, KeepLogs, Log, Reason, Stopping, Wait, WaitCode},
     retry::{self, Next},
     store::jobs::{Head, Holder, Job},
     trouble::{Grace, Line, Table},
@@ -28,25 +28,6 @@ pub struct Rules {
     pub logs: KeepLogs,
 }
 
-/// Of which attempts the end of the log is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum KeepLogs {
-    None,
-    Failed,
-    All,
-}
-
-impl KeepLogs {
-    /// Whether the log of an attempt that ends so is kept.
-    pub fn wants(self, reason: Reason) -> bool {
-        match self {
-            Self::None => false,
-            Self::Failed => !matches!(reason, Reason::Completed | Reason::Cancelled | Reason::Quota),
-            Self::All => true,
-        }
-    }
-}
-
 /// The one next step for a job that holds a slot.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
@@ -63,7 +44,7 @@ pub enum Step {
     /// Write down what it waits for.
     Tell(Option<Wait>),
     /// It has to be stopped: record that, then delete it.
-    Stop(Ending),
+    Stop(Ending, Facts),
     /// It is being stopped, and nobody deleted it yet.
     Delete(SeenJob),
     Finish(End, Facts),
@@ -121,13 +102,13 @@ pub fn decide(job: &Holder, seen: &Seen, rules: &Rules) -> Step {
         }
         (Holder::Created(job), Seen::Present(sight)) => match ended(job.head(), sight, false, rules) {
             Some(step) => step,
-            None if job.head().cancel_requested => Step::Stop(cancelled()),
+            None if job.head().cancel_requested => Step::Stop(cancelled(), sight.facts.clone()),
             None => not_started(job.head(), sight, rules),
         },
         (Holder::Running(job), Seen::Present(sight)) => match ended(job.head(), sight, false, rules) {
             Some(step) => step,
-            None if job.head().cancel_requested => Step::Stop(cancelled()),
-            None => runs(job.head()),
+            None if job.head().cancel_requested => Step::Stop(cancelled(), sight.facts.clone()),
+            None => runs(job.head(), sight),
         },
         // Once it is being deleted, whatever it says of itself may come of that: a program that ends well when told to stop
         // makes its Job complete. Before, an end is its own, and is told; the delete meets no Job that has ended, for it
@@ -185,7 +166,7 @@ fn failed(reason: &str, message: &str, sight: &Sight) -> Ending {
 /// An attempt that ended badly: its job ends with it, or is tried again.
 fn conclude(head: &Head, ending: Ending, facts: Facts, log: Log, rules: &Rules) -> Step {
     let log = rules.logs.wants(ending.reason).then_some(log);
-    let code = if ending.reason == Reason::Quota { WaitCode::Quota } else { WaitCode::Backoff };
+    let code = if ending.reason == Reason::Quota { WaitCode::PodQuota } else { WaitCode::Backoff };
     match retry::next(&head.policy, &head.tries(), &ending, facts.exit_code) {
         Next::End { counts } => Step::Finish(End::Failed(AttemptEnd { ending, counts, log }), facts),
         Next::Again { in_secs, counts, message } => {
@@ -207,11 +188,11 @@ fn stopped(job: &Job<Stopping>, rules: &Rules) -> Step {
     conclude(job.head(), ending, Facts::default(), Log::Missing, rules)
 }
 
-fn runs(head: &Head) -> Step {
+fn runs(head: &Head, sight: &Sight) -> Step {
     match head.policy.timeout_secs {
         Some(secs) if head.run_secs >= secs => {
             let message = format!("it ran for longer than its timeout of {secs} s");
-            Step::Stop(Ending::new(Reason::DeadlineExceeded, message))
+            Step::Stop(Ending::new(Reason::DeadlineExceeded, message), sight.facts.clone())
         }
         Some(secs) => Step::Wait(Some(secs - head.run_secs)),
         None => Step::Wait(None),
@@ -230,23 +211,24 @@ fn not_started(head: &Head, sight: &Sight, rules: &Rules) -> Step {
     }
     let limit_secs = head.policy.start_timeout_secs.or(rules.start_timeout_secs);
     if let Some(secs) = limit_secs.filter(|it| head.start_secs >= *it) {
-        return Step::Stop(too_late(secs, sight, rules));
+        return Step::Stop(too_late(secs, sight, rules), sight.facts.clone());
     }
     let left_secs = limit_secs.map(|it| it - head.start_secs);
     let known = sight.trouble.as_ref().and_then(|it| Some((rules.troubles.find(&it.said)?, it.message.as_str())));
     match known {
-        Some((line, message)) => in_trouble(head, line, message, left_secs),
+        Some((line, message)) => in_trouble(head, sight, (line, message), left_secs),
         None => no_trouble(head, sight, left_secs),
     }
 }
 
-fn in_trouble(head: &Head, line: &Line, message: &str, left_secs: Option<f64>) -> Step {
+fn in_trouble(head: &Head, sight: &Sight, (line, message): (&Line, &str), left_secs: Option<f64>) -> Step {
     let since = head.waits.and_then(|(code, secs)| (code == line.code).then_some(secs));
     match (line.grace, since) {
-        (Grace::None, Some(_) | None) => Step::Stop(Ending::new(line.reason, message)),
+        (Grace::None, Some(_) | None) => Step::Stop(Ending::new(line.reason, message), sight.facts.clone()),
         (Grace::For(_) | Grace::UntilStartTimeout, None) => Step::Tell(Some(Wait::new(line.code, message))),
         (Grace::For(grace), Some(secs)) if secs >= grace.as_secs_f64() => {
-            Step::Stop(Ending::new(line.reason, format!("{message} (for longer than the {grace:?} it is given)")))
+            let message = format!("{message} (for longer than the {grace:?} it is given)");
+            Step::Stop(Ending::new(line.reason, message), sight.facts.clone())
         }
         (Grace::For(grace), Some(secs)) => {
             let grace_secs = grace.as_secs_f64() - secs;
@@ -265,7 +247,7 @@ fn no_trouble(head: &Head, sight: &Sight, left_secs: Option<f64>) -> Step {
     };
     match (head.waits, sight.inspected_secs) {
         (Some(_), Some(_)) => Step::Tell(None),
-        (Some((WaitCode::VolumeMount | WaitCode::NoPod | WaitCode::Quota, _)), None) => Step::Inspect,
+        (Some((WaitCode::VolumeMount | WaitCode::NoPod | WaitCode::PodQuota, _)), None) => Step::Inspect,
         (Some(_), None) => Step::Tell(None),
         (None, Some(_) | None) if due_secs <= 0.0 => Step::Inspect,
         (None, Some(_) | None) => Step::Wait(Some(left_secs.map_or(due_secs, |it| it.min(due_secs)))),

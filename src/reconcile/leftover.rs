@@ -2,7 +2,7 @@
 
 use crate::{
     cluster::seen::{Phase, SeenJob},
-    store::jobs::Record,
+    store::records::Record,
 };
 
 use super::decide::WATCH_LAG_SECS;

@@ -31,8 +31,8 @@ use crate::{
     error::chain,
     id::{AttemptNo, JobId, KubeUid, ReplicaId},
     store::{
-        Db, Error, claims,
-        jobs::{self, Record},
+        Db, Error, claims, jobs,
+        records::{self, Record},
         replicas,
         signals::Signals,
     },
@@ -161,7 +161,7 @@ impl Reconciler {
         let unique: HashSet<JobId> = seen.iter().map(|(id, ..)| *id).collect();
         let unique: Vec<JobId> = unique.into_iter().collect();
         let mut conn = self.db.conn().await?;
-        let records = self.db.within(jobs::records(&mut conn, &unique)).await?;
+        let records = self.db.within(records::of(&mut conn, &unique)).await?;
         let records: HashMap<_, _> = records.into_iter().map(|it| ((it.job, it.attempt), it)).collect();
         let out_of_quota = self.db.within(claims::out_of_quota(&mut conn)).await?;
         drop(conn);

@@ -17,6 +17,7 @@ use crate::{
         jobs::{self, Holder, Job, Moved},
         logs::{self, Kept},
         signals::Signal,
+        waits,
     },
 };
 
@@ -117,19 +118,19 @@ impl Reconciler {
             (Step::Tell(wait), Holder::Created(job)) => {
                 let told = async {
                     let mut conn = self.db.conn().await?;
-                    jobs::tell_wait(&mut conn, self.replica, &job, wait.as_ref()).await
+                    waits::tell(&mut conn, self.replica, &job, wait.as_ref()).await
                 };
                 self.db.within(told).await?;
                 // Its grace is counted from now; the row says so when it is read again.
                 Then::Rest(Some(LOOK_AGAIN))
             }
-            (Step::Stop(ending), Holder::Created(job)) => {
+            (Step::Stop(ending, facts), Holder::Created(job)) => {
                 let to = stopping(job.state().nonce, &job.state().uid, ending);
-                on(self.advance(job, to, &Facts::default()).await?, Holder::Stopping)
+                on(self.advance(job, to, &facts).await?, Holder::Stopping)
             }
-            (Step::Stop(ending), Holder::Running(job)) => {
+            (Step::Stop(ending, facts), Holder::Running(job)) => {
                 let to = stopping(job.state().nonce, &job.state().uid, ending);
-                on(self.advance(job, to, &Facts::default()).await?, Holder::Stopping)
+                on(self.advance(job, to, &facts).await?, Holder::Stopping)
             }
             (Step::Delete(seen), Holder::Stopping(job)) => {
                 self.save_log_before_delete(&job, &seen).await;

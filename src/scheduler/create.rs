@@ -30,6 +30,7 @@ use crate::{
         claims::{self, HandBack, NeverMade, Work},
         jobs::{self, Job, Moved},
         signals::Signal,
+        waits,
     },
 };
 
@@ -68,7 +69,7 @@ impl Scheduler {
 
     async fn create_until_settled(&self, work: Work, tenure: Tenure, stop: CancellationToken) -> Result<(), Error> {
         let mut never_made = work.never_made().filter(|_| !self.creating.is_doubtful(work.job.id()));
-        let Work { job, spec, spec_hash, .. } = work;
+        let Work { job, spec, spec_hash, was_aside, .. } = work;
         let me = self.identity(&job, &spec_hash);
         let built = match &spec {
             Ok(spec) => manifest::build(spec, &job.head().policy, &me, &self.defaults).map_err(|faults| {
@@ -107,6 +108,10 @@ impl Scheduler {
             let after = match sent {
                 Sent::Settled => {
                     self.creating.trust(job.id());
+                    // What let this one through may let the next one through.
+                    if was_aside {
+                        self.hasten_next(me.namespace).await?;
+                    }
                     return Ok(());
                 }
                 Sent::Vanished => return self.outlive_pods(job.clone(), &me, tenure, stop).await,
@@ -327,9 +332,17 @@ impl Scheduler {
     async fn tell(&self, job: &Job<Claimed>, why: &Wait) -> Result<(), Error> {
         let told = async {
             let mut conn = self.db.conn().await?;
-            jobs::tell_wait(&mut conn, self.replica, job, Some(why)).await
+            waits::tell(&mut conn, self.replica, job, Some(why)).await
         };
         self.db.within(told).await
+    }
+
+    async fn hasten_next(&self, namespace: &str) -> Result<(), Error> {
+        let freed = async { claims::quota_freed(&mut *self.db.conn().await?, namespace).await };
+        if self.db.within(freed).await? {
+            self.signals.raise(Signal::Work);
+        }
+        Ok(())
     }
 
     async fn put_aside(&self, job: &Job<Claimed>, why: &Wait, proof: NeverMade) -> Result<(), Error> {

@@ -115,6 +115,8 @@ pub struct Work {
     /// Whether another replica ever answered for it, and may have sent something: for good, even if it came back to the
     /// one that claimed it.
     pub inherited: bool,
+    /// Whether it was put aside for a quota before.
+    pub was_aside: bool,
 }
 
 /// Up to `most` jobs that `replica` has claimed and not created, best first, except those `in_flight`.
@@ -123,6 +125,7 @@ pub async fn mine(conn: &mut Conn, replica: ReplicaId, in_flight: &[JobId], most
     let rows = sqlx::query!(
         r#"select j.id, j.version, j.attempt, j.name, j.namespace, j.queue, j.state, j.nonce as "nonce!", j.replica,
                   j.cancel_requested_at is not null as "cancel_requested!", j.policy, j.failed_attempts, j.interruptions,
+                  coalesce(j.wait_code = 'quota', false) as "was_aside!",
                   extract(epoch from clock_timestamp() - j.claimed_at)::float8 as "held_secs!",
                   s.spec, s.spec_hash, a.taken_over
              from longshore.jobs_live j
@@ -168,6 +171,7 @@ pub async fn mine(conn: &mut Conn, replica: ReplicaId, in_flight: &[JobId], most
                 spec: serde_json::from_value(row.spec),
                 spec_hash: row.spec_hash,
                 inherited: row.taken_over,
+                was_aside: row.was_aside,
             }),
             // One row that this version cannot read must not keep the others from being created.
             Err(err) => tracing::error!(error = %err, "left a claimed job alone"),
@@ -271,26 +275,27 @@ pub async fn out_of_quota(conn: &mut Conn) -> Result<Vec<String>, Error> {
     Ok(names.fetch_all(conn).await?)
 }
 
-/// Lets the best `most` jobs of `namespace` that are put aside for a quota try again now; returns how many.
-pub async fn quota_freed(conn: &mut Conn, namespace: &str, most: i64) -> Result<u64, Error> {
+/// Lets the best job of `namespace` that is put aside for a quota try again now; answers whether there is one.
+pub async fn quota_freed(conn: &mut Conn, namespace: &str) -> Result<bool, Error> {
     let hastened = sqlx::query!(
         "update longshore.jobs_live set due_at = clock_timestamp()
           where id in (select id from longshore.jobs_live
                         where state = 'scheduled' and wait_code = 'quota' and namespace = $1
-                        order by priority desc, seq limit $2
+                        order by priority desc, seq limit 1
                         for update skip locked)
             and state = 'scheduled'",
-        namespace,
-        most
+        namespace
     );
-    Ok(hastened.execute(conn).await?.rows_affected())
+    Ok(hastened.execute(conn).await?.rows_affected() > 0)
 }
 
 /// Makes scheduled jobs whose time has come pending; returns how many.
 pub async fn promote(conn: &mut Conn, replica: ReplicaId) -> Result<i64, Error> {
     const _: Edge<Scheduled, Pending> = Edge::EXISTS;
     effects::at(Effect::Promote, async {
-        Ok(sqlx::query_file_scalar!("src/store/sql/promote_jobs.sql", replica.0, SWEEP_BATCH).fetch_one(conn).await?)
+        Ok(sqlx::query_file_scalar!("src/store/sql/promote_jobs.sql", replica.0, SWEEP_BATCH, LONGEST_ASIDE_SECS)
+            .fetch_one(conn)
+            .await?)
     })
     .await
 }

@@ -7,7 +7,7 @@ use crate::{
     effects::{self, Effect},
     id::{AttemptNo, JobId, KubeUid, Nonce, ReplicaId, kube_name},
     lifecycle::{
-        AttemptEnd, Claimed, Created, Ending, Facts, LeadsTo, Log, Reason, Running, State, StateName, Stopping, Wait,
+        AttemptEnd, Claimed, Created, Ending, Facts, LeadsTo, Log, Reason, Running, State, StateName, Stopping,
         WaitCode,
     },
     retry::{Policy, Tries},
@@ -18,7 +18,7 @@ use super::{Conn, Error};
 /// A job that was in state `S` when its row was read. Only this room can make one, so holding one proves the reading.
 #[derive(Debug, Clone)]
 pub struct Job<S> {
-    head: Head,
+    head: Box<Head>,
     state: S,
 }
 
@@ -215,40 +215,16 @@ where
     })
     .await;
     match moved {
-        Ok(Some(version)) => Ok(Moved::Done(Job { head: Head { version, ..job.head }, state: to })),
+        Ok(Some(version)) => {
+            let mut head = job.head;
+            head.version = version;
+            Ok(Moved::Done(Job { head, state: to }))
+        }
         Ok(None) => Ok(Moved::Lost),
         // The row left the partition of what is not over while this statement waited for it: somebody ended the job.
         Err(err) if err.is_moved_away() => Ok(Moved::Lost),
         Err(err) => Err(err),
     }
-}
-
-/// Writes down what a job that is starting waits for, or that it waits for nothing in particular. Not a move: nobody who
-/// read the row before is hindered by it. Told in the history once for each new code.
-pub async fn tell_wait<S>(conn: &mut Conn, by: ReplicaId, job: &Job<S>, wait: Option<&Wait>) -> Result<(), Error> {
-    effects::at(Effect::TellWait, async {
-        sqlx::query!(
-            "with told as (
-                 update longshore.jobs_live
-                    set wait_code = $3, wait_message = $4, wait_since = case when $3::text is not null then clock_timestamp() end,
-                        start_clock_at = case when wait_code = 'suspended' and start_clock_at is not null
-                                              then clock_timestamp() else start_clock_at end
-                  where id = $1 and version = $2 and state = 'starting' and wait_code is distinct from $3
-                 returning id, attempt
-             )
-             insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, message, replica)
-             select id, attempt, 'starting', 'starting', coalesce($3, 'waits_no_more'), $4, $5 from told",
-            job.head.id.0,
-            job.head.version,
-            wait.map(|it| it.code.name()),
-            wait.map(|it| it.message.as_str()),
-            by.0
-        )
-        .execute(conn)
-        .await?;
-        Ok(())
-    })
-    .await
 }
 
 /// Every job that holds a slot, in the order of their ids.
@@ -307,58 +283,6 @@ fn readable(rows: Vec<Row>) -> Vec<Holder> {
     holders
 }
 
-/// What is on record of an attempt, for a Kubernetes Job that no holder accounts for.
-#[derive(Debug, Clone)]
-pub struct Record {
-    pub job: JobId,
-    pub attempt: AttemptNo,
-    pub nonce: Nonce,
-    /// The one name that its Kubernetes Job can have.
-    pub kube_name: String,
-    /// The Kubernetes Job that was on record, if one was.
-    pub uid: Option<KubeUid>,
-    /// Whether the job is still at this attempt and holds its slot.
-    pub current: bool,
-    /// How long ago its outcome was recorded, in seconds, by the database's clock.
-    pub finished_secs: Option<f64>,
-    /// Whether the end of its log is still to be kept.
-    pub log_wanted: bool,
-    /// The pod and the container that tell most of it, if any was seen.
-    pub pod: Option<String>,
-    pub container: Option<String>,
-}
-
-/// The records of every attempt of `ids`.
-pub async fn records(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Record>, Error> {
-    let ids: Vec<Uuid> = ids.iter().map(|it| it.0).collect();
-    let rows = sqlx::query!(
-        r#"select a.job_id, a.attempt, j.name, a.nonce, a.kube_uid,
-                  a.attempt = j.attempt and j.state in ('starting', 'running', 'stopping') as "current!",
-                  extract(epoch from clock_timestamp() - a.finished_at)::float8 as finished_secs,
-                  coalesce(a.log = 'wanted', false) as "log_wanted!", a.pod, a.container
-             from longshore.attempts a join longshore.jobs j on j.id = a.job_id
-            where a.job_id = any($1)"#,
-        &ids
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Record {
-            job: JobId(row.job_id),
-            attempt: row.attempt,
-            nonce: Nonce(row.nonce),
-            kube_name: kube_name(&row.name, JobId(row.job_id), row.attempt),
-            uid: row.kube_uid.map(KubeUid),
-            current: row.current,
-            finished_secs: row.finished_secs,
-            log_wanted: row.log_wanted,
-            pod: row.pod,
-            container: row.container,
-        })
-        .collect())
-}
-
 /// A holder's row as it is stored.
 pub(super) struct Row {
     pub id: Uuid,
@@ -392,7 +316,7 @@ impl Row {
         let policy = policy.map_err(|err| unknown(format!("a policy that cannot be read ({err})")))?;
         // What it waits for is for people to read, and is written anew when it changes.
         let waits = self.wait_code.as_deref().and_then(WaitCode::from_name).zip(self.wait_secs);
-        let head = Head {
+        let head = Box::new(Head {
             id: JobId(self.id),
             version: self.version,
             attempt: self.attempt,
@@ -407,7 +331,7 @@ impl Row {
             start_secs: self.start_secs.unwrap_or(0.0),
             run_secs: self.run_secs.unwrap_or(0.0),
             waits,
-        };
+        });
         match (StateName::from_name(&self.state), self.replica, self.kube_uid.map(KubeUid)) {
             (Some(StateName::Starting), Some(replica), _) => {
                 Ok(Holder::Claimed(Job { head, state: Claimed { replica: ReplicaId(replica), nonce } }))

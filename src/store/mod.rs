@@ -12,9 +12,11 @@ pub mod lists;
 pub mod logs;
 pub mod migrate;
 pub mod notices;
+pub mod records;
 pub mod replicas;
 pub mod signals;
 pub mod submit;
+pub mod waits;
 pub mod why;
 
 use std::{

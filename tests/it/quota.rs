@@ -25,10 +25,10 @@ async fn limit(world: &World, what: &str, hard: &str) {
 }
 
 /// Ends when the job says that it waits for a quota; answers it then.
-async fn waits_for_quota(world: &World, replica: &str, id: &str) -> Value {
+async fn waits_for_quota(world: &World, replica: &str, id: &str, code: &str) -> Value {
     eventually("it is put aside", async || {
         let job = world.get(replica, &format!("/jobs/{id}")).await;
-        (job["state"] == "scheduled" && job["why"]["code"] == "quota").then_some(job)
+        (job["state"] == "scheduled" && job["why"]["code"] == code).then_some(job)
     })
     .await
 }
@@ -41,11 +41,11 @@ async fn jobs_over_a_quota_wait_without_a_slot_and_run_in_their_order_as_it_free
     let first = world.submit(&replica, &job("first", 2_500, 0).priority(9)).await;
     world.reaches(&replica, &first, "running").await;
     let low = world.submit(&replica, &job("low", 100, 0)).await;
-    let aside = waits_for_quota(&world, &replica, &low).await;
+    let aside = waits_for_quota(&world, &replica, &low, "quota").await;
     assert!(aside["why"]["message"].as_str().unwrap().contains("exceeded quota"), "{}", aside["why"]);
     assert_eq!((&aside["attempt"], &aside["attempts"]), (&json!(0), &json!([])), "it used up no attempt");
     let high = world.submit(&replica, &job("high", 100, 0).priority(5)).await;
-    waits_for_quota(&world, &replica, &high).await;
+    waits_for_quota(&world, &replica, &high, "quota").await;
     assert_eq!(world.names(&replica, "running").await, ["first"], "what waits for a quota holds no slot");
     for id in [&first, &high, &low] {
         let done = world.reaches(&replica, id, "succeeded").await;
@@ -69,7 +69,7 @@ async fn sim_only_others_go_on_while_one_job_is_over_its_quota() {
         let id = world.submit(&replica, &job(&format!("modest{index}"), 50, 0)).await;
         world.reaches(&replica, &id, "succeeded").await;
     }
-    waits_for_quota(&world, &replica, &greedy).await;
+    waits_for_quota(&world, &replica, &greedy, "quota").await;
     faults.clear();
     let done = world.reaches(&replica, &greedy, "succeeded").await;
     assert_eq!(done["attempt"], 1);
@@ -82,7 +82,7 @@ async fn a_job_whose_pods_are_over_a_quota_makes_room_and_is_tried_again() {
     limit(&world, "pods", "0").await;
     let replica = world.start(&["--start-grace=FailedCreateOverQuota=500ms"]).await;
     let id = world.submit(&replica, &job("squeezed", 100, 0)).await;
-    let aside = waits_for_quota(&world, &replica, &id).await;
+    let aside = waits_for_quota(&world, &replica, &id, "pod_quota").await;
     assert!(aside["why"]["message"].as_str().unwrap().contains("exceeded quota"), "{}", aside["why"]);
     assert_eq!((&aside["failed_attempts"], &aside["interruptions"]), (&json!(0), &json!(0)));
     assert!(world.names(&replica, "running").await.is_empty(), "its slot is free");

@@ -111,9 +111,9 @@ proptest! {
                 let active = matches!(&seen, Seen::Present(it) if it.job.phase == Phase::Active && !it.job.deleting);
                 prop_assert!(stopping && active, "{job:?} {seen:?}");
             }
-            Step::Stop(ending) if ending.reason == Reason::Cancelled => prop_assert!(job.head().cancel_requested),
-            Step::Stop(ending) if ending.reason == Reason::DeadlineExceeded => prop_assert!(job.head().run_secs >= 50.0),
-            Step::Stop(ending) => {
+            Step::Stop(ending, _) if ending.reason == Reason::Cancelled => prop_assert!(job.head().cancel_requested),
+            Step::Stop(ending, _) if ending.reason == Reason::DeadlineExceeded => prop_assert!(job.head().run_secs >= 50.0),
+            Step::Stop(ending, _) => {
                 let Seen::Present(sight) = &seen else { panic!("{ending:?} of what is not seen") };
                 prop_assert!(sight.facts.started_at.is_none(), "it has started");
                 prop_assert!(job.head().start_secs >= 50.0 || sight.trouble.is_some(), "{ending:?}");
@@ -131,7 +131,7 @@ proptest! {
             (&step, &job),
             (Step::Wait(_) | Step::LookAgain | Step::Confirm, _)
                 | (Step::Start(_) | Step::Inspect | Step::Tell(_), Holder::Created(_))
-                | (Step::Stop(_), Holder::Created(_) | Holder::Running(_))
+                | (Step::Stop(..), Holder::Created(_) | Holder::Running(_))
                 | (Step::Delete(_), Holder::Stopping(_))
                 | (Step::Finish(..), Holder::Created(_) | Holder::Running(_) | Holder::Stopping(_))
         );
@@ -161,7 +161,7 @@ fn stopped_for(said: &str, waits: Option<WaitCode>, secs: f64, table: Table) -> 
     };
     let rules = Rules { start_timeout_secs: None, troubles: table, logs: KeepLogs::Failed };
     match decide(&job, &Seen::Present(Box::new(sight)), &rules) {
-        Step::Stop(ending) => Some(ending.reason),
+        Step::Stop(ending, _) => Some(ending.reason),
         _ => None,
     }
 }

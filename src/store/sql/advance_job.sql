@@ -8,7 +8,7 @@ with clock as materialized (
         wait_code = $10, wait_message = $11, wait_since = case when $10::text is not null then clock.now end,
         due_at = clock.now + make_interval(secs => $12),
         expires_at = case
-            when $4 = 'scheduled'
+            when $4 = 'scheduled' and $10 <> 'pod_quota' -- which is one long wait with attempts in between
             then clock.now + make_interval(secs => $12 + (j.policy ->> 'queue_timeout_secs')::double precision)
             else j.expires_at end,
         failed_attempts = j.failed_attempts + coalesce($13::boolean, false)::integer,
