@@ -14,6 +14,8 @@ use kube::core::Status;
 
 use crate::{effects::LostAnswer, lifecycle::WaitCode};
 
+use super::pod;
+
 /// Why a Job was not created, or is not known to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CreateFailure {
@@ -131,7 +133,8 @@ fn is_not_ready(message: &str) -> bool {
 
 fn text(status: &Status) -> String {
     let reason = if status.reason.is_empty() { "error" } else { &status.reason };
-    format!("{} ({} {reason})", status.message, status.code)
+    // A webhook may have written it.
+    pod::cut(&format!("{} ({} {reason})", status.message, status.code))
 }
 
 fn retry_after(status: &Status) -> Option<Duration> {
@@ -168,6 +171,14 @@ mod tests {
         assert_eq!(code(404, "namespaces \"x\" not found"), Some(WaitCode::NotPermitted));
         assert_eq!(code(429, "slow down"), Some(WaitCode::ApiTrouble));
         assert_eq!(code(403, "denied by policy"), None);
+    }
+
+    #[test]
+    fn what_a_webhook_says_can_be_kept_whatever_it_says() {
+        let CreateFailure::Refused { message } = answered(403, "Forbidden", &"no\0".repeat(100_000)) else {
+            panic!("a denial is a refusal")
+        };
+        assert!(!message.contains('\0') && message.chars().count() <= 4096);
     }
 
     #[test]

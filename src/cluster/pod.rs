@@ -106,8 +106,8 @@ fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get(key).and_then(Value::as_str)
 }
 
-/// Postgres takes every character but U+0000.
-fn cut(text: &str) -> String {
+/// A foreign text as it can be kept: Postgres takes every character but U+0000.
+pub(super) fn cut(text: &str) -> String {
     text.chars().map(|it| if it == '\0' { char::REPLACEMENT_CHARACTER } else { it }).take(MESSAGE_CHARS).collect()
 }
 

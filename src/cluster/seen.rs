@@ -11,7 +11,10 @@ use crate::{
     lifecycle::{Ending, Facts},
 };
 
-use super::{manifest, pod::Trouble};
+use super::{
+    manifest,
+    pod::{self, Trouble},
+};
 
 /// A Kubernetes Job.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,7 +105,7 @@ fn phase(status: &Value) -> Phase {
     let text = |it: &Value, key: &str| it.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let is = |it: &&Value, kind: &str| text(it, "type") == kind && text(it, "status") == "True";
     if let Some(failed) = conditions.iter().find(|it| is(it, "Failed")) {
-        return Phase::Failed { reason: text(failed, "reason"), message: text(failed, "message") };
+        return Phase::Failed { reason: pod::cut(&text(failed, "reason")), message: pod::cut(&text(failed, "message")) };
     }
     match conditions.iter().any(|it| is(&it, "Complete")) {
         true => Phase::Complete,
@@ -131,6 +134,9 @@ mod tests {
         let ended = Phase::Failed { reason: "DeadlineExceeded".into(), message: "m".into() };
         assert_eq!(job(json!([failing, failed])), ended);
         assert_eq!(job(json!([failing])), Phase::Active);
+        let strange = json!([{"type": "Failed", "status": "True", "reason": "x\u{0}", "message": "\u{0}".repeat(10_000)}]);
+        let Phase::Failed { reason, message } = job(strange) else { panic!("it has failed") };
+        assert!(!reason.contains('\0') && !message.contains('\0') && message.chars().count() <= 4096, "Postgres takes it");
         let target = json!({"type": "SuccessCriteriaMet", "status": "True"});
         assert_eq!(job(json!([target, {"type": "Complete", "status": "True"}])), Phase::Complete);
         assert_eq!(job(json!([{"type": "Complete", "status": "False"}])), Phase::Active);
