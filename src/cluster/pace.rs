@@ -17,6 +17,8 @@ const SLOW: Duration = Duration::from_secs(2);
 const ONCE_IN: Duration = Duration::from_secs(1);
 /// What each good answer adds to the rate, as a share of a create a second: it doubles in about ten seconds.
 const GAIN: f64 = 0.07;
+/// The longest pause that an answer may ask for: beyond it we would rather ask once too often.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Beyond this rate nothing is held back any more, where no other bound is given.
 const FREE_PER_SEC: f64 = 1_000.0;
 
@@ -95,7 +97,7 @@ impl State {
             Heard::Well => self.slow_down(now),
             Heard::Enough(pause) => {
                 self.slow_down(now);
-                self.next = self.next.max(now + pause.unwrap_or_default());
+                self.next = self.next.max(now + pause.unwrap_or_default().min(LONGEST_PAUSE));
             }
         }
     }
@@ -143,6 +145,14 @@ mod tests {
             state.hear(Heard::Well, QUICK, now);
             assert!(now - began < Duration::from_secs(300), "it does not recover");
         }
+    }
+
+    #[test]
+    fn no_answer_stops_all_creates_for_longer_than_a_minute() {
+        let now = Instant::now();
+        let mut state = State::new(100.0, now);
+        state.hear(Heard::Enough(Some(Duration::from_secs(24 * 3600))), QUICK, now);
+        assert!(state.take_turn(now) - now <= LONGEST_PAUSE);
     }
 
     #[test]

@@ -85,7 +85,8 @@ impl Scheduler {
         let mut sent_at = None;
         loop {
             let active = Active::count(&self.creating);
-            self.cluster.wait_to_create().await;
+            // Whoever is stopping does not wait for a better moment: it gives the claim back below.
+            stop.run_until_cancelled(self.cluster.wait_to_create()).await;
             // Whatever was waited for, the row may not be as it was read: it may be another replica's by now, or over.
             match self.stands(&job).await? {
                 None => return Ok(()),
