@@ -74,6 +74,7 @@ impl Replica {
             defaults: Arc::new(Defaults {
                 image: config.default_image.clone(),
                 image_pull_policy: config.image_pull_policy.name().to_owned(),
+                start_timeout_secs: start_timeout_secs(config),
             }),
             heart_db: Arc::new(Db::new(database_url, HEART_CONNECTIONS)?),
             requests_db: Arc::new(Db::new(database_url, config.database_connections)?),
@@ -278,7 +279,6 @@ impl Parts {
     fn reconciler(&self) -> Reconciler {
         // A create that is late by less than a lease still meets its own earlier self.
         let keep_at_least = self.config.lease;
-        let start_timeout = self.config.start_timeout;
         Reconciler {
             replica: self.id,
             db: self.db.clone(),
@@ -291,7 +291,7 @@ impl Parts {
                 keep_finished: self.config.keep_finished.max(keep_at_least),
                 keep_at_least,
                 rules: Rules {
-                    start_timeout_secs: (!start_timeout.is_zero()).then_some(start_timeout.as_secs_f64()),
+                    start_timeout_secs: start_timeout_secs(&self.config),
                     troubles: Table::default().with(&self.config.start_grace),
                     logs: self.config.keep_logs,
                 },
@@ -312,6 +312,11 @@ impl Parts {
             tasks: self.tasks.clone(),
         }
     }
+}
+
+/// How long a start may take whose job says nothing; none is for ever.
+fn start_timeout_secs(config: &config::Replica) -> Option<f64> {
+    (!config.start_timeout.is_zero()).then_some(config.start_timeout.as_secs_f64())
 }
 
 type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

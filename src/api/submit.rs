@@ -121,7 +121,7 @@ fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, P
                 let pointer = if path == "." {
                     String::new()
                 } else {
-                    format!("/{}", path.replace('.', "/").replace('[', "/").replace(']', ""))
+                    format!("/{}", path.replace(['.', '['], "/").replace(']', ""))
                 };
                 Problem::invalid_fields(vec![Fault::new(pointer, err.to_string())])
             }

@@ -34,9 +34,8 @@ pub const JOB_NAME: &str = "longshore.dev/job-name";
 /// When Kubernetes itself removes a finished Job that Longshore never came back for: a day.
 pub const FALLBACK_TTL_SECS: i32 = 24 * 3600;
 
-/// How long the start of a job with a `timeout` and without a `start_timeout` is expected to take, in seconds: see
-/// [`build`].
-const START_ALLOWANCE_SECS: f64 = 60.0;
+/// How long a start is expected to take where nothing bounds it, in seconds: a day. See [`second_deadline_secs`].
+const START_ALLOWANCE_SECS: f64 = 24.0 * 3600.0;
 
 /// What a Job gets where its submitter said nothing.
 #[derive(Debug, Clone)]
@@ -44,6 +43,8 @@ pub struct Defaults {
     pub image: String,
     /// Whether a node that has the image asks the registry for a newer one. Kubernetes' own default depends on the tag.
     pub image_pull_policy: String,
+    /// How long a start may take whose job says nothing, in seconds; none is for ever.
+    pub start_timeout_secs: Option<f64>,
 }
 
 /// Which attempt of which job a Kubernetes Job belongs to.
@@ -68,7 +69,7 @@ pub fn build(spec: &Spec, policy: &Policy, me: &Identity<'_>, defaults: &Default
     };
     job_spec.backoff_limit.get_or_insert(0);
     job_spec.ttl_seconds_after_finished = Some(job_spec.ttl_seconds_after_finished.unwrap_or(0).max(FALLBACK_TTL_SECS));
-    if let Some(secs) = second_deadline_secs(policy) {
+    if let Some(secs) = second_deadline_secs(policy, defaults) {
         job_spec.active_deadline_seconds = Some(job_spec.active_deadline_seconds.map_or(secs, |it| it.min(secs)));
     }
     if let Some(pod) = &mut job_spec.template.spec {
@@ -92,9 +93,9 @@ pub fn build(spec: &Spec, policy: &Policy, me: &Identity<'_>, defaults: &Default
 
 /// The second line of defence behind a job's `timeout`, for when no replica is there to see to it. Kubernetes counts from
 /// the Job's start, and Longshore from when a container runs: so as not to be first, it is longer by what the start may
-/// take.
-fn second_deadline_secs(policy: &Policy) -> Option<i64> {
-    let start_secs = policy.start_timeout_secs.unwrap_or(START_ALLOWANCE_SECS);
+/// take: a job that waited for a node, or for its image, still has all of its `timeout` to run.
+fn second_deadline_secs(policy: &Policy, defaults: &Defaults) -> Option<i64> {
+    let start_secs = policy.start_timeout_secs.or(defaults.start_timeout_secs).unwrap_or(START_ALLOWANCE_SECS);
     policy.timeout_secs.map(|it| (it + start_secs).ceil() as i64)
 }
 
@@ -212,7 +213,11 @@ mod tests {
             queue: "default",
             job_name: "job1",
         };
-        let defaults = Defaults { image: "busybox:latest".into(), image_pull_policy: "IfNotPresent".into() };
+        let defaults = Defaults {
+            image: "busybox:latest".into(),
+            image_pull_policy: "IfNotPresent".into(),
+            start_timeout_secs: Some(3600.0),
+        };
         let policy = Policy { timeout_secs: Some(60.0), start_timeout_secs: Some(30.0), ..Policy::default() };
         build(&spec, &policy, &me, &defaults)
     }
@@ -238,6 +243,16 @@ mod tests {
         assert_eq!(job["spec"]["template"]["metadata"]["labels"][INSTANCE], "longshore-test");
         assert_eq!(job["metadata"]["labels"]["team"], "a");
         assert_eq!(job["metadata"]["annotations"][SPEC_HASH], "abc");
+    }
+
+    #[test]
+    fn kubernetes_ends_no_job_that_started_late_before_its_own_timeout() {
+        let defaults = |secs| Defaults { image: String::new(), image_pull_policy: String::new(), start_timeout_secs: secs };
+        let policy = |start| Policy { timeout_secs: Some(60.0), start_timeout_secs: start, ..Policy::default() };
+        assert_eq!(second_deadline_secs(&policy(Some(30.0)), &defaults(Some(3600.0))), Some(90));
+        assert_eq!(second_deadline_secs(&policy(None), &defaults(Some(3600.0))), Some(3660));
+        assert!(second_deadline_secs(&policy(None), &defaults(None)).is_some_and(|it| it > 3660));
+        assert_eq!(second_deadline_secs(&Policy::default(), &defaults(None)), None);
     }
 
     #[test]
