@@ -114,6 +114,11 @@ impl Reconciler {
         }
         let mut changed = self.view.take_changed();
         let now = Instant::now();
+        if everything {
+            // Every alarm that still has a job is set anew below. Those of jobs that are over, or another replica's, would
+            // stay until they are due, which may be in a year, and be walked through in every pass.
+            self.again.clear();
+        }
         changed.extend(self.again.extract_if(|_, at| *at <= now).map(|it| it.0));
         let mut conn = self.db.conn().await?;
         self.peers = Peers::new(self.replica, self.db.within(replicas::alive(&mut conn)).await?);
