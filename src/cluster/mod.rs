@@ -24,7 +24,6 @@ use kube::{
     Api, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams, Preconditions, PropagationPolicy},
 };
-use serde_json::Value;
 
 use crate::{
     effects::{self, Effect},
@@ -166,24 +165,17 @@ impl Cluster {
         effects::at(Effect::DeleteJob, deleted).await
     }
 
-    /// The last trouble that warning events about this object tell, if one of `table` is among them.
+    /// The trouble that the events about this object tell of, if one of `table` is the last that was heard of it.
     pub async fn warnings(&self, namespace: &str, about: &KubeUid, table: &Table) -> Result<Option<Trouble>, Failure> {
         self.wait_for_turn().await;
         let events: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &ApiResource::erase::<Event>(&()));
-        let params =
-            ListParams::default().fields(&format!("involvedObject.uid={},type=Warning", about.0)).limit(EVENTS);
+        let params = ListParams::default().fields(&format!("involvedObject.uid={}", about.0)).limit(EVENTS);
         let list = match tokio::time::timeout(REQUEST_TIMEOUT, events.list(&params)).await {
             Ok(answer) => answer.map_err(answer::of_request)?,
             Err(_) => return Err(Failure::timed_out(REQUEST_TIMEOUT)),
         };
-        let text =
-            |it: &DynamicObject, key: &str| it.data.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let known = list.items.iter().filter_map(|it| {
-            let trouble = Trouble::of_event(&text(it, "reason"), &text(it, "message"));
-            table.find(&trouble.said).map(|_| (text(it, "lastTimestamp").max(text(it, "eventTime")), trouble))
-        });
-        Ok(known.max_by(|a, b| a.0.cmp(&b.0)).map(|it| it.1))
+        Ok(pod::trouble_of_events(list.items.iter().map(|it| &it.data), table))
     }
 
     /// Deletes many Jobs of one namespace whose outcomes are recorded, and their pods behind them, by one request. They are

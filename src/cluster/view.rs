@@ -60,8 +60,8 @@ struct Objects {
     ended: HashMap<KubeUid, Instant>,
     /// The last that was seen of a pod that is gone, by its Job, which is still there.
     last_words: HashMap<KubeUid, SeenPod>,
-    /// What the events of a Job that does not start said, and when they were read.
-    inspected: HashMap<KubeUid, (Instant, Option<Trouble>)>,
+    /// What the events about a Job that does not start said, or about that pod of it, and when they were read.
+    inspected: HashMap<KubeUid, (Instant, KubeUid, Option<Trouble>)>,
     changed: HashSet<JobId>,
     /// Jobs that this replica created, and did not see the end of.
     followed: HashSet<JobId>,
@@ -138,13 +138,12 @@ impl View {
 
     /// The uid of a pod of that Job that has not started, if there is one: whom its events are about.
     pub fn waiting_pod(&self, job: &KubeUid) -> Option<KubeUid> {
-        let objects = self.objects();
-        objects.pods_of(job).find(|it| it.alive && it.facts.started_at.is_none()).map(|it| it.uid.clone())
+        self.objects().waiting_pod(job).cloned()
     }
 
-    /// Keeps what the events of a Job that does not start said.
-    pub fn note_inspection(&self, job: &KubeUid, trouble: Option<Trouble>) {
-        self.objects().inspected.insert(job.clone(), (Instant::now(), trouble));
+    /// Keeps what the events about a Job that does not start said, or `about` a pod of it.
+    pub fn note_inspection(&self, job: &KubeUid, about: KubeUid, trouble: Option<Trouble>) {
+        self.objects().inspected.insert(job.clone(), (Instant::now(), about, trouble));
     }
 
     /// The pod of an attempt that tells most, if one of them is there: the namespace's, of the Job of that name.
@@ -299,6 +298,10 @@ impl Objects {
         self.pods_of.get(uid).into_iter().flatten().filter_map(|key| self.pods.get(key))
     }
 
+    fn waiting_pod(&self, job: &KubeUid) -> Option<&KubeUid> {
+        self.pods_of(job).find(|it| it.alive && it.facts.started_at.is_none()).map(|it| &it.uid)
+    }
+
     fn sight(&self, job: &SeenJob) -> Sight {
         let ended = self.pods_of(&job.uid).filter(|it| !it.alive).count();
         let waited = self.ended.get(&job.uid).is_some_and(|since| since.elapsed() >= SETTLE);
@@ -308,7 +311,9 @@ impl Objects {
             (complete && it.facts.exit_code == Some(0), how_telling(it))
         });
         let of_pod = self.pods_of(&job.uid).filter(|it| it.alive).find_map(|it| it.trouble.clone());
-        let inspected = self.inspected.get(&job.uid);
+        // What was said while there was no pod, or another one, is over.
+        let about = self.waiting_pod(&job.uid).unwrap_or(&job.uid);
+        let inspected = self.inspected.get(&job.uid).filter(|it| it.1 == *about);
         Sight {
             job: job.clone(),
             live_pods: self.pods_of(&job.uid).any(|it| it.alive),
@@ -316,7 +321,7 @@ impl Objects {
             waited,
             facts: telling.map(|it| it.facts.clone()).unwrap_or_default(),
             fate: telling.and_then(|it| it.fate.clone()),
-            trouble: of_pod.or_else(|| inspected.and_then(|it| it.1.clone())),
+            trouble: of_pod.or_else(|| inspected.and_then(|it| it.2.clone())),
             inspected_secs: inspected.map(|it| it.0.elapsed().as_secs_f64()),
         }
     }

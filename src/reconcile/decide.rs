@@ -19,6 +19,9 @@ const INSPECT_AFTER_SECS: f64 = 5.0;
 /// The longest pause before they are read again. Until then it is a quarter of the time it has not started.
 const INSPECT_EVERY_SECS: f64 = 60.0;
 
+/// What no status tells.
+const ONLY_EVENTS_TELL: &[WaitCode] = &[WaitCode::VolumeMount, WaitCode::NoPod, WaitCode::PodQuota];
+
 /// What the operator decided.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -216,14 +219,20 @@ fn not_started(head: &Head, sight: &Sight, rules: &Rules) -> Step {
     let left_secs = limit_secs.map(|it| it - head.start_secs);
     let known = sight.trouble.as_ref().and_then(|it| Some((rules.troubles.find(&it.said)?, it.message.as_str())));
     match known {
-        Some((line, message)) => in_trouble(head, sight, (line, message), left_secs),
+        Some((line, message)) => in_trouble(head, sight, line, message, left_secs),
         None => no_trouble(head, sight, left_secs),
     }
 }
 
-fn in_trouble(head: &Head, sight: &Sight, (line, message): (&Line, &str), left_secs: Option<f64>) -> Step {
+fn in_trouble(head: &Head, sight: &Sight, line: &Line, message: &str, left_secs: Option<f64>) -> Step {
     let since = head.waits.and_then(|(code, secs)| (code == line.code).then_some(secs));
+    // A status is as it is now; an event is as it was, and what it told may have healed without another one that is seen.
+    let read_secs = sight.inspected_secs.filter(|_| ONLY_EVENTS_TELL.contains(&line.code));
+    let again_secs = read_secs.map(|it| inspect_every_secs(head) - it);
+    let is_stale = |secs: f64| read_secs.is_some_and(|it| it >= secs);
     match (line.grace, since) {
+        (Grace::For(_) | Grace::UntilStartTimeout, Some(_)) if is_stale(inspect_every_secs(head)) => Step::Inspect,
+        (Grace::For(grace), Some(secs)) if secs >= grace.as_secs_f64() && is_stale(INSPECT_AFTER_SECS) => Step::Inspect,
         (Grace::None, Some(_) | None) => Step::Stop(Ending::new(line.reason, message), sight.facts.clone()),
         (Grace::For(_) | Grace::UntilStartTimeout, None) => Step::Tell(Some(Wait::new(line.code, message))),
         (Grace::For(grace), Some(secs)) if secs >= grace.as_secs_f64() => {
@@ -232,22 +241,26 @@ fn in_trouble(head: &Head, sight: &Sight, (line, message): (&Line, &str), left_s
         }
         (Grace::For(grace), Some(secs)) => {
             let grace_secs = grace.as_secs_f64() - secs;
-            Step::Wait(Some(left_secs.map_or(grace_secs, |it| it.min(grace_secs))))
+            Step::Wait([Some(grace_secs), left_secs, again_secs].into_iter().flatten().reduce(f64::min))
         }
-        (Grace::UntilStartTimeout, Some(_)) => Step::Wait(left_secs),
+        (Grace::UntilStartTimeout, Some(_)) => Step::Wait([left_secs, again_secs].into_iter().flatten().reduce(f64::min)),
     }
+}
+
+/// The pause between two readings of its events.
+fn inspect_every_secs(head: &Head) -> f64 {
+    (head.start_secs / 4.0).clamp(INSPECT_AFTER_SECS, INSPECT_EVERY_SECS)
 }
 
 /// Nothing that is seen keeps it from starting. What only events tell was not looked into before they are read.
 fn no_trouble(head: &Head, sight: &Sight, left_secs: Option<f64>) -> Step {
-    let pause_secs = (head.start_secs / 4.0).clamp(INSPECT_AFTER_SECS, INSPECT_EVERY_SECS);
     let due_secs = match sight.inspected_secs {
-        Some(secs) => pause_secs - secs,
+        Some(secs) => inspect_every_secs(head) - secs,
         None => INSPECT_AFTER_SECS - head.start_secs,
     };
     match (head.waits, sight.inspected_secs) {
         (Some(_), Some(_)) => Step::Tell(None),
-        (Some((WaitCode::VolumeMount | WaitCode::NoPod | WaitCode::PodQuota, _)), None) => Step::Inspect,
+        (Some((code, _)), None) if ONLY_EVENTS_TELL.contains(&code) => Step::Inspect,
         (Some(_), None) => Step::Tell(None),
         (None, Some(_) | None) if due_secs <= 0.0 => Step::Inspect,
         (None, Some(_) | None) => Step::Wait(Some(left_secs.map_or(due_secs, |it| it.min(due_secs)))),

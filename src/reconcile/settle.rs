@@ -159,7 +159,7 @@ impl Reconciler {
         let about: KubeUid = self.view.waiting_pod(uid).unwrap_or_else(|| uid.clone());
         match self.cluster.warnings(&job.head().namespace, &about, &self.config.rules.troubles).await {
             Ok(trouble) => {
-                self.view.note_inspection(uid, trouble);
+                self.view.note_inspection(uid, about, trouble);
                 Then::On(Holder::Created(job))
             }
             Err(err) => {

@@ -148,6 +148,14 @@ proptest! {
 
 /// A job that has been created and waits, as its row says, seen with a trouble.
 fn stopped_for(said: &str, waits: Option<WaitCode>, secs: f64, table: Table) -> Option<Reason> {
+    match in_trouble(said, waits, secs, table, None) {
+        Step::Stop(ending, _) => Some(ending.reason),
+        _ => None,
+    }
+}
+
+/// The same, with the trouble told by events that were read so many seconds ago.
+fn in_trouble(said: &str, waits: Option<WaitCode>, secs: f64, table: Table, inspected_secs: Option<f64>) -> Step {
     let job = read_row(StateName::Starting, true, false, secs, waits);
     let sight = Sight {
         job: seen_job(Phase::Active, false),
@@ -157,12 +165,21 @@ fn stopped_for(said: &str, waits: Option<WaitCode>, secs: f64, table: Table) -> 
         facts: Facts::default(),
         fate: None,
         trouble: Some(Trouble { said: said.into(), message: "m".into() }),
-        inspected_secs: None,
+        inspected_secs,
     };
     let rules = Rules { start_timeout_secs: None, troubles: table, logs: KeepLogs::Failed };
-    match decide(&job, &Seen::Present(Box::new(sight)), &rules) {
-        Step::Stop(ending, _) => Some(ending.reason),
-        _ => None,
+    decide(&job, &Seen::Present(Box::new(sight)), &rules)
+}
+
+#[test]
+fn nothing_is_stopped_for_what_an_event_told_before_the_events_are_read_again() {
+    let told = [("FailedMount", WaitCode::VolumeMount), (crate::trouble::OVER_QUOTA, WaitCode::PodQuota)];
+    for (said, code) in told {
+        let table = || Table::default().with(&[format!("{said}=20s").parse().unwrap()]);
+        assert_eq!(in_trouble(said, Some(code), 25.0, table(), Some(20.0)), Step::Inspect, "{said}");
+        assert!(matches!(in_trouble(said, Some(code), 25.0, table(), Some(0.1)), Step::Stop(..)), "{said}");
+        let Step::Wait(Some(secs)) = in_trouble(said, Some(code), 1.0, table(), Some(1.0)) else { panic!("{said}") };
+        assert!(secs <= INSPECT_AFTER_SECS, "it is read again before its grace is over");
     }
 }
 
