@@ -129,6 +129,12 @@ impl Replica {
             self.retention.is_zero() || self.retention >= SHORTEST_RETENTION,
             "--retention must be at least {SHORTEST_RETENTION:?}, or 0s to keep everything"
         );
+        let kept = self.keep_finished.max(self.lease);
+        anyhow::ensure!(
+            self.retention.is_zero() || self.retention / 2 >= kept,
+            "--retention must be at least twice {kept:?}, for which finished Kubernetes Jobs are kept: one that no row knows any \
+             more is left alone"
+        );
         anyhow::ensure!(!self.claim_period.is_zero(), "--claim-period must not be zero");
         anyhow::ensure!(!self.reconcile_period.is_zero(), "--reconcile-period must not be zero");
         anyhow::ensure!(self.dispatch_delay <= Duration::from_secs(60), "--dispatch-delay must be at most a minute");
@@ -158,5 +164,29 @@ impl PullPolicy {
             Self::IfNotPresent => "IfNotPresent",
             Self::Never => "Never",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        replica: Replica,
+    }
+
+    fn check(flags: &[&str]) -> bool {
+        Flags::try_parse_from([&["test"], flags].concat()).unwrap().replica.check().is_ok()
+    }
+
+    #[test]
+    fn rows_stay_for_as_long_as_the_kubernetes_jobs_that_they_tell_of() {
+        assert!(check(&[]) && check(&["--retention=0s"]) && check(&["--retention=10m"]));
+        assert!(!check(&["--retention=6m"]), "finished Jobs are kept for 5 min, and removed by what their rows say");
+        assert!(check(&["--retention=10s", "--keep-finished=0s", "--lease=3s"]));
     }
 }
