@@ -101,7 +101,8 @@ pub async fn claim(conn: &mut Conn, replica: ReplicaId, most: i64, gather_secs: 
 pub async fn take_over(conn: &mut Conn, replica: ReplicaId, most: i64) -> Result<i64, Error> {
     const _: Edge<Claimed, Claimed> = Edge::EXISTS;
     effects::at(Effect::TakeOver, async {
-        Ok(sqlx::query_file_scalar!("src/store/sql/take_over_jobs.sql", replica.0, most).fetch_one(conn).await?)
+        let taken = sqlx::query_file_scalar!("src/store/sql/take_over_jobs.sql", replica.0, most).fetch_one(conn).await;
+        none_if_moved_away(taken)
     })
     .await
 }
@@ -293,9 +294,8 @@ pub async fn quota_freed(conn: &mut Conn, namespace: &str) -> Result<bool, Error
 pub async fn promote(conn: &mut Conn, replica: ReplicaId) -> Result<i64, Error> {
     const _: Edge<Scheduled, Pending> = Edge::EXISTS;
     effects::at(Effect::Promote, async {
-        Ok(sqlx::query_file_scalar!("src/store/sql/promote_jobs.sql", replica.0, SWEEP_BATCH, LONGEST_ASIDE_SECS)
-            .fetch_one(conn)
-            .await?)
+        let promoted = sqlx::query_file_scalar!("src/store/sql/promote_jobs.sql", replica.0, SWEEP_BATCH, LONGEST_ASIDE_SECS);
+        none_if_moved_away(promoted.fetch_one(conn).await)
     })
     .await
 }
@@ -304,7 +304,17 @@ pub async fn promote(conn: &mut Conn, replica: ReplicaId) -> Result<i64, Error> 
 pub async fn expire(conn: &mut Conn, replica: ReplicaId) -> Result<i64, Error> {
     const _: (Edge<Pending, Failed>, Edge<Scheduled, Failed>) = (Edge::EXISTS, Edge::EXISTS);
     effects::at(Effect::Expire, async {
-        Ok(sqlx::query_file_scalar!("src/store/sql/expire_jobs.sql", replica.0, SWEEP_BATCH).fetch_one(conn).await?)
+        let ended = sqlx::query_file_scalar!("src/store/sql/expire_jobs.sql", replica.0, SWEEP_BATCH);
+        none_if_moved_away(ended.fetch_one(conn).await)
     })
     .await
+}
+
+/// How many rows a statement took; none when one of them was just moved among what is over, which undid it all. It finds
+/// the others the next time it looks, and what comes after it in a pass of claiming is not kept waiting.
+fn none_if_moved_away(taken: Result<i64, sqlx::Error>) -> Result<i64, Error> {
+    match taken.map_err(Error::from) {
+        Err(err) if err.is_moved_away() => Ok(0),
+        taken => taken,
+    }
 }

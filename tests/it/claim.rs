@@ -1,12 +1,13 @@
 //! The claim: exact under any number of claimers, in order, and cheap however long the backlog.
 
 use longshore::{
-    id::ReplicaId,
-    lifecycle::{Facts, Succeeded},
+    id::{JobId, ReplicaId},
+    lifecycle::{AttemptEnd, Ending, Facts, Reason, Scheduled, Succeeded, Wait, WaitCode},
     spec::{Spec, Start, Submission},
     store::{
         Conn, Db,
         claims::{self, Claim, HandBack},
+        intents,
         jobs::{self, Holder, Moved, advance},
         replicas, submit,
     },
@@ -165,6 +166,68 @@ async fn what_a_dead_replica_claimed_is_taken_over_with_its_nonce_and_the_dead_o
     let late = advance(&mut conn, dead, stale.job, to, &Facts::default()).await.unwrap();
     assert!(matches!(late, Moved::Lost));
     assert!(matches!(jobs::holding(&mut conn).await.unwrap()[0], Holder::Claimed(_)));
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn room_that_is_made_for_others_does_not_prolong_a_queue_timeout() {
+    let world = World::new(7).await;
+    let mut conn = world.conn().await;
+    let replica = register(&mut conn).await;
+    submit_many(&mut conn, 1, |_| 0).await;
+    let set =
+        "update longshore.jobs_live set policy = '{\"queue_timeout_secs\": 600}', expires_at = now() + interval '9 s'";
+    sqlx::query(set).execute(&mut conn).await.unwrap();
+    for (code, left) in [(WaitCode::Quota, "under 10 s"), (WaitCode::Backoff, "all of it")] {
+        assert!(matches!(claims::claim(&mut conn, replica, 1, 0.0).await.unwrap(), Claim::Claimed { jobs: 1, .. }));
+        let work = claims::mine(&mut conn, replica, &[], 1).await.unwrap().remove(0);
+        let ending = Ending::new(Reason::JobFailed, "m");
+        let end = AttemptEnd { ending, counts: None, log: None };
+        let to = Scheduled { in_secs: 0.0, wait: Wait::new(code, "m") };
+        let moved = jobs::end(&mut conn, replica, work.job, to, &Facts::default(), &end).await.unwrap();
+        assert!(matches!(moved, Moved::Done(_)));
+        let sql = "select case when expires_at < now() + interval '10 s' then 'under 10 s' else 'all of it' end
+                     from longshore.jobs_live";
+        assert_eq!(scalar::<String>(&mut conn, sql).await, left, "{code:?}");
+        assert_eq!(claims::promote(&mut conn, replica).await.unwrap(), 1);
+    }
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cancelled_while_it_falls_due_cuts_no_pass_short() {
+    let world = World::new(0).await;
+    let mut conn = world.conn().await;
+    let replica = register(&mut conn).await;
+    // The row has to go between the statement's look and its grasp, so it is tried often.
+    for _ in 0..30 {
+        let fill = "with job as (
+                        insert into longshore.jobs_live (id, priority, queue, name, namespace, state, due_at)
+                        select gen_random_uuid(), 0, 'default', 'job', 'default', 'scheduled', now() + n * interval '1 us'
+                          from generate_series(1, 1000) n returning id, state
+                    ), told as (
+                        insert into longshore.job_events (job_id, attempt, to_state, reason)
+                        select id, 0, state, 'submitted' from job
+                    )
+                    select id from job";
+        let ids: Vec<uuid::Uuid> = sqlx::query_scalar(fill).fetch_all(&mut conn).await.unwrap();
+        let mut cancelling = tokio::task::JoinSet::new();
+        for some in ids.chunks(250) {
+            let (url, some) = (world.url.clone(), some.to_vec());
+            cancelling.spawn(async move {
+                let mut conn = Conn::connect(&url).await.unwrap();
+                for id in some.into_iter().rev() {
+                    let _ = intents::cancel(&mut conn, replica, JobId(id)).await.unwrap();
+                }
+            });
+        }
+        tokio::task::yield_now().await;
+        while cancelling.try_join_next().is_none() {
+            let moved = claims::promote(&mut conn, replica).await;
+            moved.expect("a row that moved away is no trouble");
+        }
+        cancelling.join_all().await;
+    }
     world.finish().await;
 }
 

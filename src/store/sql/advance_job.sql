@@ -7,8 +7,9 @@ with clock as materialized (
     set state = $4, version = version + 1, replica = $5, nonce = $6, kube_uid = $7, reason = $8, message = $9,
         wait_code = $10, wait_message = $11, wait_since = case when $10::text is not null then clock.now end,
         due_at = clock.now + make_interval(secs => $12),
+        -- A new attempt may wait as long as the first. One that only made room waits on, as it did before.
         expires_at = case
-            when $4 = 'scheduled' and $10 <> 'pod_quota' -- which is one long wait with attempts in between
+            when $4 = 'scheduled' and $10 is distinct from 'pod_quota'
             then clock.now + make_interval(secs => $12 + (j.policy ->> 'queue_timeout_secs')::double precision)
             else j.expires_at end,
         failed_attempts = j.failed_attempts + coalesce($13::boolean, false)::integer,
