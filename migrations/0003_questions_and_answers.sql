@@ -135,27 +135,42 @@ language sql stable as $$
         from longshore.attempts a where a.finished_at > from_at and a.claimed_at < to_at
         union all
         select a.claimed_at, 'infinity' from longshore.attempts a where a.finished_at is null and a.claimed_at < to_at
-    ), steps as (
-        select s as b, least(s + step, to_at) as e from generate_series(from_at, to_at - interval '1 microsecond', step) s
-    ), changes as materialized (
-        select x.at, sum(x.d) over (order by x.at, x.d) as held
-        from (select greatest(b, from_at) as at, 1 as d from spans
+    ), steps as materialized (
+        select row_number() over (order by s) as n, s as b, least(s + step, to_at) as e
+        from generate_series(from_at, to_at - interval '1 microsecond', step) s
+    ), edges as materialized (
+        select array(select b from steps order by n) as begins
+    ), pieces as (
+        -- So many were held from one change to the next. What ends and what begins at one moment did not meet.
+        select x.at as b, lead(x.at, 1, to_at) over (order by x.at) as e, sum(sum(x.d)) over (order by x.at)::bigint as held
+        from (select from_at as at, 0 as d
+              union all
+              select greatest(b, from_at), 1 from spans
               union all
               select e, -1 from spans where e < to_at) x
+        group by x.at
+    ), shares as (
+        -- Each piece in the steps that it touches, which are found by bisection: no step looks at all the pieces.
+        select s.n, p.held, extract(epoch from least(p.e, s.e) - greatest(p.b, s.b))::double precision as secs
+        from pieces p
+        cross join edges
+        cross join lateral generate_series(width_bucket(p.b, edges.begins),
+                                           width_bucket(p.e - interval '1 microsecond', edges.begins)) touched
+        join steps s on s.n = touched
+        where p.e > p.b
+    ), sums as (
+        select n, max(held) as most, sum(held * secs) as slot_secs from shares group by n
     )
     select s.b, c.cap, h.most, h.average, h.average / nullif(c.cap, 0)
-    from steps s
+    from (select s.n, s.b, s.e, coalesce(t.most, 0) as most,
+                 coalesce(t.slot_secs, 0) / extract(epoch from s.e - s.b)::double precision as average
+          from steps s left join sums t on t.n = s.n) h
+    join steps s on s.n = h.n
     cross join lateral (
         select max(l.cap) as cap from (
             (select cap from longshore.limit_changes where name = 'global' and at <= s.b order by at desc limit 1)
             union all
             select cap from longshore.limit_changes where name = 'global' and at > s.b and at < s.e) l
     ) c
-    cross join lateral (
-        select greatest((select count(*) from spans p where p.b <= s.b and p.e > s.b),
-                        (select max(held) from changes x where x.at >= s.b and x.at < s.e), 0) as most,
-               (select coalesce(sum(extract(epoch from least(p.e, s.e) - greatest(p.b, s.b))), 0)::double precision
-                  from spans p where p.b < s.e and p.e > s.b)
-               / extract(epoch from s.e - s.b)::double precision as average
-    ) h
+    order by s.n
 $$;

@@ -109,3 +109,23 @@ async fn eight_that_migrate_at_once_all_succeed_and_migrate_once() {
     let public: i64 = scalar(&mut fresh, "select count(*) from pg_tables where schemaname = 'public'").await;
     assert_eq!(public, 0, "everything is in the schema longshore");
 }
+
+#[tokio::test]
+async fn how_full_the_cap_was_is_told_for_a_day_of_jobs_by_the_minute() {
+    let world = World::new(40).await;
+    let mut conn = world.conn().await;
+    let fill =
+        "insert into longshore.attempts (job_id, attempt, nonce, claimed_by, pending_at, claimed_at, finished_at)
+                select gen_random_uuid(), 1, gen_random_uuid(), gen_random_uuid(), at, at, at + interval '30 s'
+                  from generate_series(timestamptz '2026-01-01 00:00:00Z', '2026-01-01 23:59:59Z', interval '1 s') at";
+    sqlx::query(fill).execute(&mut conn).await.unwrap();
+    sqlx::query("set statement_timeout = '15 s'").execute(&mut conn).await.unwrap();
+    let sql = "select format('%s %s %s %s', count(*), max(held_most), min(held_avg), max(held_avg))
+                 from longshore.slot_use('2026-01-01 00:01:00Z', '2026-01-02 00:00:00Z', '1 minute')";
+    assert_eq!(scalar::<String>(&mut conn, sql).await, "1439 30 30 30");
+    // A minute before the first, and the half minute in which they come: one more each second.
+    let sql = "select string_agg(format('%s %s', held_most, held_avg), ', ' order by at)
+                 from longshore.slot_use('2025-12-31 23:59:00Z', '2026-01-01 00:01:00Z', '30 s')";
+    assert_eq!(scalar::<String>(&mut conn, sql).await, "0 0, 0 0, 30 15.5, 30 30");
+    world.finish().await;
+}
