@@ -73,6 +73,13 @@ pub async fn logs(
                 }
                 "its container has not begun"
             }
+            (Source::Kept(kept, attempt), _) if query.container.as_ref().is_some_and(|it| *it != kept.container) => {
+                let detail = format!(
+                    "the pod of attempt {attempt} is gone, and of its logs only that of the container {} was kept",
+                    kept.container
+                );
+                return Err(Problem::no_log(&detail));
+            }
             (Source::Kept(kept, attempt), _) => return Ok(of_kept(kept, attempt, query.tail)),
             (Source::NotYet(why), _) => why,
             (Source::Nowhere(attempt), _) => {

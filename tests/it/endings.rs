@@ -153,3 +153,18 @@ async fn a_finished_job_stays_in_the_cluster_for_as_long_as_it_is_to_be_kept() {
     assert_eq!(world.target.jobs().await.len(), 1);
     world.finish().await;
 }
+
+#[tokio::test]
+async fn a_log_that_was_kept_is_not_passed_off_as_another_containers() {
+    let mut world = World::new(1).await;
+    let url = world.start(&[]).await;
+    let id = world.submit(&url, &job("fails", 50, 3)).await;
+    world.reaches(&url, &id, "failed").await;
+    world.cluster_is_empty().await;
+    let status = async |query: &str| {
+        world.http.get(format!("{url}/jobs/{id}/logs{query}")).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(status("?container=main").await, 200);
+    assert_eq!(status("?container=sidecar").await, 404);
+    world.finish().await;
+}
