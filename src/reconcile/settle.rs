@@ -224,12 +224,12 @@ impl Reconciler {
             let mut conn = self.db.conn().await?;
             jobs::end(&mut conn, self.replica, job, to, facts, end).await
         };
-        if let Moved::Done(_) = self.db.within(ended).await? {
-            tracing::info!(job = %id, attempt, state = To::NAME.name(), reason = end.ending.reason.name(), "an attempt ended");
-            self.signals.raise(Signal::Work);
-            if To::NAME.is_finished() {
-                self.signals.raise(Signal::Ended);
-            }
+        // A cancel that was wished meanwhile keeps it from being tried again: it has to be decided about anew.
+        let Moved::Done(_) = self.db.within(ended).await? else { return Ok(Then::Rest(Some(LOOK_AGAIN))) };
+        tracing::info!(job = %id, attempt, state = To::NAME.name(), reason = end.ending.reason.name(), "an attempt ended");
+        self.signals.raise(Signal::Work);
+        if To::NAME.is_finished() {
+            self.signals.raise(Signal::Ended);
         }
         Ok(Then::Rest(None))
     }
@@ -254,6 +254,7 @@ fn stopping(nonce: Nonce, uid: &KubeUid, ending: Ending) -> Stopping {
 fn on<S>(moved: Moved<S>, holder: impl FnOnce(Job<S>) -> Holder) -> Then {
     match moved {
         Moved::Done(job) => Then::On(holder(job)),
-        Moved::Lost => Then::Rest(None),
+        // Whoever moved it may not be the one that follows it, nor know when its next deadline is.
+        Moved::Lost => Then::Rest(Some(LOOK_AGAIN)),
     }
 }
