@@ -132,8 +132,8 @@ impl Replica {
         let kept = self.keep_finished.max(self.lease);
         anyhow::ensure!(
             self.retention.is_zero() || self.retention / 2 >= kept,
-            "--retention must be at least twice {kept:?}, for which finished Kubernetes Jobs are kept: one that no row knows any \
-             more is left alone"
+            "--retention must be at least twice {kept:?}, for which finished Kubernetes Jobs are kept: one that no row \
+             knows any more is left alone"
         );
         anyhow::ensure!(!self.claim_period.is_zero(), "--claim-period must not be zero");
         anyhow::ensure!(!self.reconcile_period.is_zero(), "--reconcile-period must not be zero");

@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn kubernetes_ends_no_job_that_started_late_before_its_own_timeout() {
-        let defaults = |secs| Defaults { image: String::new(), image_pull_policy: String::new(), start_timeout_secs: secs };
+        let defaults =
+            |secs| Defaults { image: String::new(), image_pull_policy: String::new(), start_timeout_secs: secs };
         let policy = |start| Policy { timeout_secs: Some(60.0), start_timeout_secs: start, ..Policy::default() };
         assert_eq!(second_deadline_secs(&policy(Some(30.0)), &defaults(Some(3600.0))), Some(90));
         assert_eq!(second_deadline_secs(&policy(None), &defaults(Some(3600.0))), Some(3660));

@@ -68,7 +68,8 @@ impl Trouble {
 pub fn trouble_of_events<'a>(events: impl Iterator<Item = &'a Value>, table: &Table) -> Option<Trouble> {
     let known = events.filter_map(|it| {
         let (reason, message) = (text(it, "reason")?, text(it, "message").unwrap_or_default());
-        let seconds = |key| text(it, key).unwrap_or_default().chars().take("2026-01-01T00:00:00".len()).collect::<String>();
+        let seconds =
+            |key| text(it, key).unwrap_or_default().chars().take("2026-01-01T00:00:00".len()).collect::<String>();
         let at = seconds("lastTimestamp").max(seconds("eventTime"));
         if text(it, "type") == Some("Normal") {
             return GETS_ON.contains(&reason).then_some((at, true, None));
@@ -296,7 +297,8 @@ mod tests {
     #[test]
     fn an_event_is_no_trouble_any_more_once_a_later_one_tells_that_it_got_on() {
         let event = |kind: &str, reason: &str, at: &str| {
-            json!({"type": kind, "reason": reason, "message": "m", "lastTimestamp": format!("2026-01-01T00:00:{at}Z")})
+            let at = format!("2026-01-01T00:00:{at}Z");
+            json!({"type": kind, "reason": reason, "message": "m", "lastTimestamp": at})
         };
         let said = |events: &[Value]| trouble_of_events(events.iter(), &Table::default()).map(|it| it.said);
         let failed = event("Warning", "FailedMount", "05");

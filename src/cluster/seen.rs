@@ -105,7 +105,10 @@ fn phase(status: &Value) -> Phase {
     let text = |it: &Value, key: &str| it.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let is = |it: &&Value, kind: &str| text(it, "type") == kind && text(it, "status") == "True";
     if let Some(failed) = conditions.iter().find(|it| is(it, "Failed")) {
-        return Phase::Failed { reason: pod::cut(&text(failed, "reason")), message: pod::cut(&text(failed, "message")) };
+        return Phase::Failed {
+            reason: pod::cut(&text(failed, "reason")),
+            message: pod::cut(&text(failed, "message")),
+        };
     }
     match conditions.iter().any(|it| is(&it, "Complete")) {
         true => Phase::Complete,

@@ -243,7 +243,9 @@ fn in_trouble(head: &Head, sight: &Sight, line: &Line, message: &str, left_secs:
             let grace_secs = grace.as_secs_f64() - secs;
             Step::Wait([Some(grace_secs), left_secs, again_secs].into_iter().flatten().reduce(f64::min))
         }
-        (Grace::UntilStartTimeout, Some(_)) => Step::Wait([left_secs, again_secs].into_iter().flatten().reduce(f64::min)),
+        (Grace::UntilStartTimeout, Some(_)) => {
+            Step::Wait([left_secs, again_secs].into_iter().flatten().reduce(f64::min))
+        }
     }
 }
 
