@@ -57,7 +57,7 @@ impl Default for Table {
             config("CreateContainerConfigError", TWO_MINUTES),
             config("CreateContainerError", TWO_MINUTES),
             config("RunContainerError", TWO_MINUTES),
-            config("CreatePodSandboxError", FIVE_MINUTES),
+            config("FailedCreatePodSandBox", FIVE_MINUTES),
             // Volumes are attached and mounted with retries of their own that take minutes.
             mount("FailedMount", FIVE_MINUTES),
             mount("FailedAttachVolume", FIVE_MINUTES),
