@@ -30,7 +30,7 @@ pub struct SeenPod {
     pub job: Option<JobId>,
     /// Whether anything of it may still run.
     pub alive: bool,
-    /// What it says of the attempt; `started_at` once a container of it started.
+    /// What it says of the attempt; `started_at` once all its containers started, or any of a pod that is over.
     pub facts: Facts,
     /// Why it does not start.
     pub trouble: Option<Trouble>,
@@ -97,6 +97,7 @@ pub fn pod_of_any(object: &DynamicObject) -> Option<SeenPod> {
     let status = object.data.get("status").unwrap_or(&Value::Null);
     let name = object.name_any();
     let phase = status.get("phase").and_then(Value::as_str).unwrap_or_default();
+    let alive = !matches!(phase, "Succeeded" | "Failed");
     let deleting = object.metadata.deletion_timestamp.is_some();
     let telling = telling_container(status);
     let ended = telling.and_then(|it| it.pointer("/state/terminated"));
@@ -107,14 +108,14 @@ pub fn pod_of_any(object: &DynamicObject) -> Option<SeenPod> {
         owner: KubeUid(owner_uid),
         owner_name,
         job: object.labels().get(manifest::JOB_ID).and_then(|it| it.parse().ok()),
-        alive: !matches!(phase, "Succeeded" | "Failed"),
+        alive,
         facts: Facts {
             node: object.data.pointer("/spec/nodeName").and_then(Value::as_str).map(str::to_owned),
             pod: Some(name.clone()),
             container: telling.and_then(|it| text(it, "name")).or(named).map(str::to_owned),
             exit_code: ended.and_then(exit_code),
             termination_message: ended.and_then(|it| text(it, "message")).filter(|it| !it.is_empty()).map(cut),
-            started_at: started_at(status),
+            started_at: started_at(status, alive),
         },
         trouble: trouble(status),
         fate: fate(status, deleting),
@@ -150,14 +151,25 @@ fn telling_container(status: &Value) -> Option<&Value> {
         .or_else(|| all().find(|it| code(it).is_some()))
 }
 
-fn started_at(status: &Value) -> Option<Timestamp> {
-    let starts = containers(status).filter_map(|it| {
-        let state = it.get("state")?;
-        let start = state.pointer("/running/startedAt").or_else(|| state.pointer("/terminated/startedAt"))?;
+/// A pod runs when every container of it does, or did: one that ran, an init container among them, must not hide the
+/// trouble of another that cannot. Of a pod that is over, whatever ran is told.
+fn started_at(status: &Value, alive: bool) -> Option<Timestamp> {
+    let began = |it: &Value| {
+        let of = |state: &Value| {
+            state.pointer("/running/startedAt").or_else(|| state.pointer("/terminated/startedAt")).cloned()
+        };
+        // What waits to be run again has begun before.
+        let start = it.get("state").and_then(of).or_else(|| it.get("lastState").and_then(of))?;
         // A container that could not begin is said to have begun in 1970.
-        start.as_str()?.parse().ok().filter(|it| *it > Timestamp::UNIX_EPOCH)
-    });
-    starts.min()
+        start.as_str()?.parse::<Timestamp>().ok().filter(|it| *it > Timestamp::UNIX_EPOCH)
+    };
+    if alive && main_containers(status).any(|it| began(it).is_none()) {
+        return None;
+    }
+    match alive {
+        true => main_containers(status).filter_map(began).min(),
+        false => containers(status).filter_map(began).min(),
+    }
 }
 
 /// What the scheduler says, else what the first container that waits for more than its turn does.
@@ -307,6 +319,24 @@ mod tests {
         assert_eq!(said(&[event("Normal", "Pulling", "05"), failed.clone()]), None);
         assert_eq!(said(&[failed, event("Normal", "SomethingNew", "09")]).as_deref(), Some("FailedMount"));
         assert_eq!(said(&[json!({"reason": 1}), json!("strange")]), None);
+    }
+
+    #[test]
+    fn a_pod_that_lives_has_started_when_all_its_containers_have() {
+        let started = |status: Value| pod(status, false).facts.started_at.is_some();
+        let runs = json!({"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}});
+        let waits = json!({"state": {"waiting": {"reason": "ErrImagePull"}}});
+        let again =
+            json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": ended(1, "Error")["state"]});
+        assert!(started(json!({"containerStatuses": [runs, ended(0, "Completed"), again]})));
+        assert!(!started(json!({"containerStatuses": [runs, waits]})), "the other one cannot start");
+        assert!(!started(json!({"initContainerStatuses": [ended(0, "Completed")], "containerStatuses": [waits]})));
+        assert!(!started(json!({"initContainerStatuses": [runs]})));
+        let over =
+            json!({"phase": "Failed", "initContainerStatuses": [ended(2, "Error")], "containerStatuses": [waits]});
+        assert!(started(over), "what ran of a pod that is over is told");
+        let never = json!({"state": {"terminated": {"exitCode": 128, "startedAt": "1970-01-01T00:00:00Z"}}});
+        assert!(!started(json!({"phase": "Failed", "containerStatuses": [never]})));
     }
 
     #[test]
