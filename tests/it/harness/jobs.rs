@@ -1,5 +1,6 @@
 //! Submitting and watching jobs over HTTP, as a user would.
 
+use kube::ResourceExt;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -19,6 +20,17 @@ pub fn job(name: &str, millis: u64, exit_code: i32) -> Request {
         "command": ["sh", "-c", format!("sleep {secs}; exit {exit_code}")],
         "annotations": {"sim.longshore.dev/duration": format!("{millis}ms"), "sim.longshore.dev/outcome": outcome},
     }))
+}
+
+/// A job whose manifest's pod has this spec. On the simulator it runs for a moment and ends well, unless told otherwise.
+pub fn by_manifest(name: &str, pod: Value) -> Request {
+    let manifest = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": pod}}});
+    Request(json!({"name": name, "annotations": {"sim.longshore.dev/duration": "100ms"}, "manifest": manifest}))
+}
+
+/// A container for [`by_manifest`] that ends well at once.
+pub fn container(name: &str, image: &str) -> Value {
+    json!({"name": name, "image": image, "imagePullPolicy": "IfNotPresent", "command": ["true"]})
 }
 
 impl Request {
@@ -71,6 +83,31 @@ impl World {
             None
         })
         .await
+    }
+
+    /// Ends when the job says that it waits for what has this code; answers it then.
+    pub async fn waits_for(&self, replica: &str, id: &str, code: &str) -> Value {
+        eventually(&format!("job {id} waits for {code}"), async || {
+            let job = self.get(replica, &format!("/jobs/{id}")).await;
+            assert!(job["finished_at"].is_null(), "job {id} should wait for {code}, and is over: {job}");
+            (job["why"]["code"] == code).then_some(job)
+        })
+        .await
+    }
+
+    /// What happened to a job, oldest first.
+    pub async fn history(&self, replica: &str, id: &str) -> Vec<Value> {
+        self.get(replica, &format!("/jobs/{id}/events?limit=1000")).await["items"].as_array().unwrap().clone()
+    }
+
+    /// The pods of a job in which something may still run.
+    pub async fn living_pods(&self, id: &str) -> Vec<String> {
+        let pods = self.target.pods().await.into_iter().filter(|it| {
+            let phase = it.status.as_ref().and_then(|it| it.phase.as_deref());
+            it.labels().get("longshore.dev/job-id").is_some_and(|it| it == id)
+                && !matches!(phase, Some("Succeeded" | "Failed"))
+        });
+        pods.map(|it| it.name_any()).collect()
     }
 
     /// The names in `/jobs/pending` or `/jobs/running`.
