@@ -137,9 +137,13 @@ mod tests {
         let ended = Phase::Failed { reason: "DeadlineExceeded".into(), message: "m".into() };
         assert_eq!(job(json!([failing, failed])), ended);
         assert_eq!(job(json!([failing])), Phase::Active);
-        let strange = json!([{"type": "Failed", "status": "True", "reason": "x\u{0}", "message": "\u{0}".repeat(10_000)}]);
+        let strange =
+            json!([{"type": "Failed", "status": "True", "reason": "x\u{0}", "message": "\u{0}".repeat(10_000)}]);
         let Phase::Failed { reason, message } = job(strange) else { panic!("it has failed") };
-        assert!(!reason.contains('\0') && !message.contains('\0') && message.chars().count() <= 4096, "Postgres takes it");
+        assert!(
+            !reason.contains('\0') && !message.contains('\0') && message.chars().count() <= 4096,
+            "Postgres takes it"
+        );
         let target = json!({"type": "SuccessCriteriaMet", "status": "True"});
         assert_eq!(job(json!([target, {"type": "Complete", "status": "True"}])), Phase::Complete);
         assert_eq!(job(json!([{"type": "Complete", "status": "False"}])), Phase::Active);

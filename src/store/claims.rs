@@ -294,7 +294,8 @@ pub async fn quota_freed(conn: &mut Conn, namespace: &str) -> Result<bool, Error
 pub async fn promote(conn: &mut Conn, replica: ReplicaId) -> Result<i64, Error> {
     const _: Edge<Scheduled, Pending> = Edge::EXISTS;
     effects::at(Effect::Promote, async {
-        let promoted = sqlx::query_file_scalar!("src/store/sql/promote_jobs.sql", replica.0, SWEEP_BATCH, LONGEST_ASIDE_SECS);
+        let promoted =
+            sqlx::query_file_scalar!("src/store/sql/promote_jobs.sql", replica.0, SWEEP_BATCH, LONGEST_ASIDE_SECS);
         none_if_moved_away(promoted.fetch_one(conn).await)
     })
     .await
