@@ -83,6 +83,8 @@ impl Scheduler {
         };
         let mut pause = BACKOFF.0;
         let mut sent_at = None;
+        // Until when a request of this attempt that nobody knows the end of may still be carried out.
+        let mut in_doubt_until = Instant::now() + IN_FLIGHT;
         loop {
             let active = Active::count(&self.creating);
             // Whoever is stopping does not wait for a better moment: it gives the claim back below.
@@ -118,6 +120,9 @@ impl Scheduler {
                 Sent::Vanished => return self.outlive_pods(job.clone(), &me, tenure, stop).await,
                 Sent::Again { after, may_exist, why } => {
                     never_made = never_made.filter(|_| !may_exist);
+                    if may_exist {
+                        in_doubt_until = Instant::now() + IN_FLIGHT;
+                    }
                     if never_made.is_some() {
                         self.creating.trust(job.id());
                     }
@@ -126,6 +131,11 @@ impl Scheduler {
                         && let Some(proof) = never_made
                     {
                         return self.put_aside(&job, &why, proof).await;
+                    }
+                    let settled = why.code == WaitCode::Quota && Instant::now() >= in_doubt_until;
+                    if settled && self.nothing_is_there(&me).await {
+                        self.creating.trust(job.id());
+                        return self.fail(job.clone(), Reason::Quota, why.message).await;
                     }
                     self.tell(&job, &why).await?;
                     after
@@ -168,6 +178,13 @@ impl Scheduler {
             stop.run_until_cancelled(tokio::time::sleep(BACKOFF.1 / 10)).await;
         }
         Ok(())
+    }
+
+    /// Whether no Job has the name of this attempt, and no pod of it lives. Once nothing that was sent can still be carried
+    /// out, its slot is free for others; its number is not, for it may have been made and deleted.
+    async fn nothing_is_there(&self, me: &Identity<'_>) -> bool {
+        matches!(self.cluster.find(me.namespace, &me.kube_name).await, Ok(None))
+            && matches!(self.cluster.has_live_pods(me.namespace, me.job, me.attempt, &me.kube_name).await, Ok(false))
     }
 
     /// Waits before a create is sent again, unless the watch shows meanwhile that it went well.
@@ -282,8 +299,9 @@ impl Scheduler {
                 self.end(job, Failed { ending }, end).await
             }
             Next::Again { in_secs, counts, message } => {
+                let code = if ending.reason == Reason::Quota { WaitCode::Quota } else { WaitCode::Backoff };
                 let end = AttemptEnd { ending, counts, log: None };
-                self.end(job, Scheduled { in_secs, wait: Wait::new(WaitCode::Backoff, message) }, end).await
+                self.end(job, Scheduled { in_secs, wait: Wait::new(code, message) }, end).await
             }
         }
     }
