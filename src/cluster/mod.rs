@@ -9,6 +9,7 @@ mod pace;
 pub mod pod;
 pub mod seen;
 pub mod strict;
+mod told;
 pub mod view;
 
 use std::{
@@ -175,7 +176,7 @@ impl Cluster {
             Ok(answer) => answer.map_err(answer::of_request)?,
             Err(_) => return Err(Failure::timed_out(REQUEST_TIMEOUT)),
         };
-        Ok(pod::trouble_of_events(list.items.iter().map(|it| &it.data), table))
+        Ok(told::trouble(&list.items, table))
     }
 
     /// Deletes many Jobs of one namespace whose outcomes are recorded, and their pods behind them, by one request. They are

@@ -11,8 +11,13 @@ use tokio::time::Instant;
 
 /// The slowest pace: one create a second asks the server whether it is well again, and costs it nothing.
 const LEAST_PER_SEC: f64 = 1.0;
-/// An answer that takes longer says that the server has enough to do.
+/// An answer that takes longer says that the server has enough to do, unless that is how long its answers take: an
+/// admission webhook may be slow, and asking it less often makes it no faster.
 const SLOW: Duration = Duration::from_secs(2);
+/// How much longer than usual it must have taken.
+const UNUSUAL: f64 = 2.0;
+/// How much of what is usual the last answer makes up.
+const LAST_WEIGHS: f64 = 0.1;
 /// The rate is halved once for all that was under way when the trouble began.
 const ONCE_IN: Duration = Duration::from_secs(1);
 /// What each good answer adds to the rate, as a share of a create a second: it doubles in about ten seconds.
@@ -34,6 +39,8 @@ struct State {
     /// When the next create may be sent.
     next: Instant,
     halved_at: Option<Instant>,
+    /// How long good answers take, on the whole.
+    usual_secs: f64,
     /// Answers since `since`, for the rate to begin from.
     answers: u32,
     since: Instant,
@@ -72,7 +79,7 @@ impl Pace {
 
 impl State {
     fn new(free_per_sec: f64, now: Instant) -> Self {
-        Self { free_per_sec, per_sec: None, next: now, halved_at: None, answers: 0, since: now }
+        Self { free_per_sec, per_sec: None, next: now, halved_at: None, usual_secs: 0.0, answers: 0, since: now }
     }
 
     /// When whoever asks now may send.
@@ -89,8 +96,13 @@ impl State {
             (self.answers, self.since) = (0, now);
         }
         self.answers += 1;
+        let secs = took.as_secs_f64();
+        let slow = took >= SLOW && secs > UNUSUAL * self.usual_secs;
+        if heard == Heard::Well {
+            self.usual_secs += LAST_WEIGHS * (secs - self.usual_secs);
+        }
         match heard {
-            Heard::Well if took < SLOW => {
+            Heard::Well if !slow => {
                 let faster = self.per_sec.map(|it| it + GAIN.max(GAIN * it / 10.0));
                 self.per_sec = faster.filter(|it| *it < self.free_per_sec);
             }
@@ -153,6 +165,18 @@ mod tests {
         let mut state = State::new(100.0, now);
         state.hear(Heard::Enough(Some(Duration::from_secs(24 * 3600))), QUICK, now);
         assert!(state.take_turn(now) - now <= LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn a_server_that_is_always_slow_is_not_held_back_for_ever() {
+        let mut now = Instant::now();
+        let mut state = State::new(100.0, now);
+        for _ in 0..1_000 {
+            now = state.take_turn(now) + SLOW * 2;
+            state.hear(Heard::Well, SLOW * 2, now);
+        }
+        let per_sec = state.per_sec.unwrap();
+        assert!(per_sec > 10.0, "{per_sec}: what is usual says nothing");
     }
 
     #[test]

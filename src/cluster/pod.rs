@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     id::{JobId, KubeUid},
     lifecycle::{Ending, Facts, Reason},
-    trouble::{OVER_QUOTA, Table},
+    trouble::OVER_QUOTA,
 };
 
 use super::manifest;
@@ -38,9 +38,6 @@ pub struct SeenPod {
     pub fate: Option<Ending>,
 }
 
-/// What is told when a pod, or the making of one, gets on: it is made, has a node, and its volumes are mounted.
-const GETS_ON: &[&str] = &["SuccessfulCreate", "Scheduled", "Pulling", "Pulled", "Created", "Started"];
-
 /// Why a pod, or the making of one, does not get on, in the words of whoever said so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
@@ -61,23 +58,6 @@ impl Trouble {
         let said = if over_quota { OVER_QUOTA } else { reason };
         Self { said: said.to_owned(), message: cut(&format!("{reason}: {message}")) }
     }
-}
-
-/// What the newest of these events tells that is about a trouble of `table`, or about getting on after one: an event stays
-/// for an hour, however soon what it told has healed. Of one second, getting on was later: nobody gets on before.
-pub fn trouble_of_events<'a>(events: impl Iterator<Item = &'a Value>, table: &Table) -> Option<Trouble> {
-    let known = events.filter_map(|it| {
-        let (reason, message) = (text(it, "reason")?, text(it, "message").unwrap_or_default());
-        let seconds =
-            |key| text(it, key).unwrap_or_default().chars().take("2026-01-01T00:00:00".len()).collect::<String>();
-        let at = seconds("lastTimestamp").max(seconds("eventTime"));
-        if text(it, "type") == Some("Normal") {
-            return GETS_ON.contains(&reason).then_some((at, true, None));
-        }
-        let trouble = Trouble::of_event(reason, message);
-        table.find(&trouble.said).is_some().then_some((at, false, Some(trouble)))
-    });
-    known.max_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)))?.2
 }
 
 /// Reads any object as a pod; none when no Job controls it, nor did when it was made: a Job that is deleted without its
@@ -304,21 +284,6 @@ mod tests {
         assert_eq!(fate(json!({"containerStatuses": [ended(143, "Error")]}), true), Some(Reason::PodDeleted));
         assert_eq!(fate(json!({"containerStatuses": [ended(7, "Error")]}), true), None, "it had ended by itself");
         assert_eq!(fate(json!({"containerStatuses": [ended(7, "Error")]}), false), None);
-    }
-
-    #[test]
-    fn an_event_is_no_trouble_any_more_once_a_later_one_tells_that_it_got_on() {
-        let event = |kind: &str, reason: &str, at: &str| {
-            let at = format!("2026-01-01T00:00:{at}Z");
-            json!({"type": kind, "reason": reason, "message": "m", "lastTimestamp": at})
-        };
-        let said = |events: &[Value]| trouble_of_events(events.iter(), &Table::default()).map(|it| it.said);
-        let failed = event("Warning", "FailedMount", "05");
-        assert_eq!(said(&[event("Normal", "Scheduled", "01"), failed.clone()]).as_deref(), Some("FailedMount"));
-        assert_eq!(said(&[failed.clone(), event("Normal", "Pulling", "07")]), None);
-        assert_eq!(said(&[event("Normal", "Pulling", "05"), failed.clone()]), None);
-        assert_eq!(said(&[failed, event("Normal", "SomethingNew", "09")]).as_deref(), Some("FailedMount"));
-        assert_eq!(said(&[json!({"reason": 1}), json!("strange")]), None);
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Scheduler {
     }
 
     async fn create_until_settled(&self, work: Work, tenure: Tenure, stop: CancellationToken) -> Result<(), Error> {
-        let mut never_made = work.never_made().filter(|_| !self.creating.is_doubtful(work.job.id()));
+        let mut never_made = work.never_made().filter(|_| !self.creating.is_doubtful(work.job.state().nonce));
         let Work { job, spec, spec_hash, was_aside, .. } = work;
         let me = self.identity(&job, &spec_hash);
         let built = match &spec {
@@ -91,7 +91,10 @@ impl Scheduler {
             stop.run_until_cancelled(self.cluster.wait_to_create()).await;
             // Whatever was waited for, the row may not be as it was read: it may be another replica's by now, or over.
             match self.stands(&job).await? {
-                None => return Ok(()),
+                None => {
+                    self.creating.trust(me.nonce);
+                    return Ok(());
+                }
                 Some(false) => {}
                 Some(true) if never_made.is_some() => {
                     return self.cancelled(job.clone(), "cancelled before its Kubernetes Job was created").await;
@@ -104,13 +107,13 @@ impl Scheduler {
             if stop.is_cancelled() {
                 return self.hand_back(&job, never_made).await;
             }
-            self.creating.doubt(job.id());
+            self.creating.doubt(me.nonce);
             sent_at = Some(Instant::now());
             let sent = self.send(&job, &built, &me).await?;
             drop(active);
             let after = match sent {
                 Sent::Settled => {
-                    self.creating.trust(job.id());
+                    self.creating.trust(me.nonce);
                     // What let this one through may let the next one through.
                     if was_aside {
                         self.hasten_next(me.namespace).await?;
@@ -124,7 +127,7 @@ impl Scheduler {
                         in_doubt_until = Instant::now() + IN_FLIGHT;
                     }
                     if never_made.is_some() {
-                        self.creating.trust(job.id());
+                        self.creating.trust(me.nonce);
                     }
                     // Others may be created while this one may not: its slot is theirs.
                     if matches!(why.code, WaitCode::Quota | WaitCode::NotPermitted)
@@ -134,7 +137,7 @@ impl Scheduler {
                     }
                     let settled = why.code == WaitCode::Quota && Instant::now() >= in_doubt_until;
                     if settled && self.nothing_is_there(&me).await {
-                        self.creating.trust(job.id());
+                        self.creating.trust(me.nonce);
                         return self.fail(job.clone(), Reason::Quota, why.message).await;
                     }
                     self.tell(&job, &why).await?;
@@ -144,7 +147,7 @@ impl Scheduler {
             let wait = after.unwrap_or(pause).min(LONGEST_WAIT).mul_f64(rand::rng().random_range(1.0..1.5));
             if let Some(uid) = self.wait_or_see(&job, &me, wait, &stop).await {
                 self.created(job.clone(), &me, uid).await?;
-                self.creating.trust(job.id());
+                self.creating.trust(me.nonce);
                 return Ok(());
             }
             pause = (pause * 2).min(BACKOFF.1);

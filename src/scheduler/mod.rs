@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     cluster::{Cluster, manifest::Defaults, view::View},
     error::chain,
-    id::{JobId, ReplicaId},
+    id::{JobId, Nonce, ReplicaId},
     lease::{Lease, Tenure},
     store::{
         Db, Error,
@@ -69,8 +69,8 @@ pub struct Scheduler {
 #[derive(Default)]
 pub struct Creating {
     jobs: Mutex<HashSet<JobId>>,
-    /// Jobs for which something was sent, and what became of it is not on record. They are never handed back.
-    doubtful: Mutex<HashSet<JobId>>,
+    /// Claims under which something was sent, and what became of it is not on record. They are never handed back.
+    doubtful: Mutex<HashSet<Nonce>>,
     /// Those of them that talk to Kubernetes or wait for their turn to, not those that wait for a better moment.
     active: AtomicUsize,
     tasks: TaskTracker,
@@ -177,21 +177,21 @@ impl Creating {
         locked(&self.jobs).insert(id)
     }
 
-    fn doubt(&self, id: JobId) {
-        locked(&self.doubtful).insert(id);
+    fn doubt(&self, claim: Nonce) {
+        locked(&self.doubtful).insert(claim);
     }
 
-    fn trust(&self, id: JobId) {
-        locked(&self.doubtful).remove(&id);
+    fn trust(&self, claim: Nonce) {
+        locked(&self.doubtful).remove(&claim);
     }
 
-    fn is_doubtful(&self, id: JobId) -> bool {
-        locked(&self.doubtful).contains(&id)
+    fn is_doubtful(&self, claim: Nonce) -> bool {
+        locked(&self.doubtful).contains(&claim)
     }
 }
 
 /// Sets of ids are whole after every statement, so a panic elsewhere leaves nothing half done in them.
-fn locked(set: &Mutex<HashSet<JobId>>) -> MutexGuard<'_, HashSet<JobId>> {
+fn locked<T>(set: &Mutex<HashSet<T>>) -> MutexGuard<'_, HashSet<T>> {
     set.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -217,9 +217,12 @@ async fn a_jobs_history_tells_every_move() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|it| format!("{} {}", it["to"].as_str().unwrap(), it["reason"].as_str().unwrap_or("-")))
+        .map(|it| format!("{} {}", it["to"].as_str().unwrap(), it["reason"].as_str().unwrap()))
         .collect();
-    assert_eq!(moves, ["pending -", "starting -", "starting created", "running -", "succeeded completed"]);
+    assert_eq!(
+        moves,
+        ["pending submitted", "starting claimed", "starting created", "running started", "succeeded completed"]
+    );
     world.finish().await;
 }
 
