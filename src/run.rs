@@ -29,9 +29,9 @@ use crate::{
     trouble::Table,
 };
 
-/// Connections of the loops alone, which requests can never take away from them: four for the scheduler and its creates,
-/// as many for the reconciler, and one each for NOTIFY, LISTEN, the cleaner and the sweep.
-const LOOP_CONNECTIONS: u32 = 12;
+/// Connections of the loops alone, which requests can never take away from them: two for the scheduler and its creates,
+/// two for the reconciler, and one each for NOTIFY, LISTEN, the cleaner and the sweep. None is held while Kubernetes is asked.
+const LOOP_CONNECTIONS: u32 = 8;
 /// The heartbeat has a connection that nobody else can use up.
 const HEART_CONNECTIONS: u32 = 1;
 /// How soon to try again to reach a database that is away when a replica starts.

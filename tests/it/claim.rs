@@ -104,7 +104,7 @@ async fn an_idle_queues_burst_is_gathered_and_a_backlog_is_not_held_up_by_it() {
         claims::claim(&mut conn, replica, 1, 3600.0).await.unwrap(),
         Claim::Claimed { jobs: 0, gathering: true }
     );
-    sqlx::query("update longshore.jobs set created_at = created_at - interval '2 hours' where name = 'job1'")
+    sqlx::query("update longshore.jobs set pending_at = pending_at - interval '2 hours' where name = 'job1'")
         .execute(&mut conn)
         .await
         .unwrap();
@@ -242,8 +242,8 @@ async fn the_claim_walks_the_head_of_its_index_with_a_thousand_and_with_a_millio
     let mut rows_read = Vec::new();
     for (from, to) in [(1, 1_000), (1_001, 1_000_000)] {
         let fill = format!(
-            "insert into longshore.jobs (id, priority, queue, state, name, namespace)
-             select gen_random_uuid(), i % 10, case i % 3 when 0 then 'other' else 'default' end, 'pending', 'job', 'default'
+            "insert into longshore.jobs (id, priority, queue, state, name, namespace, pending_at)
+             select gen_random_uuid(), i % 10, case i % 3 when 0 then 'other' else 'default' end, 'pending', 'job', 'default', now()
              from generate_series({from}, {to}) i"
         );
         sqlx::query(sqlx::AssertSqlSafe("insert into longshore.queues values ('other') on conflict do nothing"))

@@ -9,7 +9,7 @@ with clock as materialized (
         due_at = clock.now + make_interval(secs => $12),
         -- A new attempt may wait as long as the first. One that only made room waits on, as it did before.
         expires_at = case
-            when $4 = 'scheduled' and $10 is distinct from 'pod_quota'
+            when $4 = 'scheduled' and $10 not in ('quota', 'pod_quota')
             then clock.now + make_interval(secs => $12 + (j.policy ->> 'queue_timeout_secs')::double precision)
             else j.expires_at end,
         failed_attempts = j.failed_attempts + coalesce($13::boolean, false)::integer,
