@@ -22,11 +22,11 @@ begin
         code := j.reason; message := j.message; since := j.finished_at;
     when 'stopping' then
         code := 'stopping';
-        message := format('it is being stopped: %s; its slot is held until its pods are gone', j.message);
+        message := format('it is being stopped (%s); its slot is held until its pods are gone', j.reason);
         since := (select e.at from longshore.job_events e where e.job_id = job and e.to_state = 'stopping'
                    order by e.id desc limit 1);
     when 'running' then
-        code := 'running'; message := 'a container of it runs'; since := j.started_at;
+        code := 'running'; message := 'its containers run'; since := j.started_at;
         until := j.started_at + make_interval(secs => (j.policy ->> 'timeout_secs')::double precision);
     when 'starting' then
         code := coalesce(j.wait_code, case when j.replica is null then 'starting' else 'creating' end);

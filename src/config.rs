@@ -91,7 +91,7 @@ pub struct Replica {
     /// How long finished jobs stay in the database; 0s keeps them for ever
     #[arg(long, env = "LONGSHORE_RETENTION", default_value = "30d", value_parser = duration, value_name = "TIME")]
     pub retention: Duration,
-    /// How long an attempt may take until a container of it runs, where its job does not say; 0s is no bound
+    /// How long an attempt may take until the containers of a pod run, init containers done, where its job does not say; 0s is no bound
     #[arg(long, env = "LONGSHORE_START_TIMEOUT", default_value = "1h", value_parser = duration, value_name = "TIME")]
     pub start_timeout: Duration,
     /// How long a trouble at the start is borne, by the kubelet's name for it, such as ImagePullBackOff=5m; `never` leaves it

@@ -64,7 +64,7 @@ pub struct Policy {
     /// How long an attempt may run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_secs: Option<f64>,
-    /// How long an attempt may take until a container of it runs.
+    /// How long an attempt may take until the containers of a pod of it run, its init containers before them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_timeout_secs: Option<f64>,
     /// How long the job may wait for a slot each time.

@@ -106,7 +106,7 @@ async fn source(api: &Api, id: JobId, asked: Option<AttemptNo>) -> Result<(Sourc
     let over = StateName::from_name(&job.state).is_some_and(StateName::is_finished);
     let Some(attempt) = attempt else {
         return match (asked, over) {
-            (Some(number), _) => Err(wrong("attempt", format!("there is no attempt {number} of this job"))),
+            (Some(number), _) => Err(Problem::no_log(&format!("there is no attempt {number} of this job"))),
             (None, true) => Err(Problem::no_log("it ended without an attempt")),
             (None, false) => Ok((Source::NotYet("it has not been started"), job.namespace)),
         };

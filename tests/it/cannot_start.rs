@@ -128,7 +128,7 @@ async fn a_container_that_cannot_start_after_an_init_container_ran_ends_its_job(
     pod["initContainers"] = json!([container("first", BUSYBOX)]);
     let config = by_manifest("config", pod).sim("outcome", "config-error");
     each_ends_after_its_grace(vec![
-        case(pull, "image_pull", "image_pull", "main: "),
+        case(pull, "image_pull", "image_pull", "ImagePull"),
         case(config, "config_error", "config_error", "main: CreateContainerConfigError"),
     ])
     .await;
@@ -141,7 +141,7 @@ async fn one_of_two_containers_that_cannot_start_ends_its_job() {
     runs["command"] = json!(["sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait"]);
     let pod = json!({"containers": [runs, container("main", NOWHERE)]});
     let pull = by_manifest("pull", pod).sim("outcome", "image-pull-error");
-    each_ends_after_its_grace(vec![case(pull, "image_pull", "image_pull", "main: ")]).await;
+    each_ends_after_its_grace(vec![case(pull, "image_pull", "image_pull", "ImagePull")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

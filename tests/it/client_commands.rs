@@ -127,7 +127,7 @@ async fn top_goes_on_in_plain_text_where_nobody_watches() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_followed_from_before_the_start_and_can_be_read_when_the_pod_is_gone() {
     let mut world = World::new(1).await;
-    let replica = world.start(&[]).await;
+    let replica = world.start(&["--keep-logs=all"]).await;
     let id = world.submit(&replica, &talker("talker", 1_500)).await;
     let live = say(&replica, &["logs", "-f", &id]).await.with(0);
     assert!(live.has_line("first") && live.has_line("last") && live.err.is_empty(), "{}{}", live.out, live.err);
@@ -147,7 +147,7 @@ async fn a_log_is_followed_from_before_the_start_and_can_be_read_when_the_pod_is
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_log_is_told_to_be_only_the_end_of_it() {
     let mut world = World::new(1).await;
-    let replica = world.start(&[]).await;
+    let replica = world.start(&["--keep-logs=all"]).await;
     let line = "x".repeat(99);
     let long = job("long", 500, 0)
         .with("command", json!(["sh", "-c", format!("for i in $(seq 400); do echo {line}; done")]))
@@ -164,7 +164,7 @@ async fn a_long_log_is_told_to_be_only_the_end_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_log_says_to_a_terminal_is_taken_out_unless_asked_for() {
     let mut world = World::new(1).await;
-    let replica = world.start(&[]).await;
+    let replica = world.start(&["--keep-logs=all"]).await;
     let hostile = job("hostile", 300, 0)
         .with("command", json!(["sh", "-c", r"printf '\033]0;owned\007plain\n'"]))
         .sim("log", "\u{1b}]0;owned\u{7}plain");

@@ -59,7 +59,7 @@ async fn a_log_is_live_while_there_is_a_pod_and_each_attempt_has_its_own() {
         assert!(text.contains("line 1 of it\nline 2 of it\nline 3 of it\n"), "{text}");
     }
     let none = world.http.get(format!("{replica}/jobs/{id}/logs?attempt=3")).send().await.unwrap();
-    assert_eq!(none.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(none.status(), StatusCode::NOT_FOUND);
     world.finish().await;
 }
 
