@@ -68,6 +68,31 @@ async fn a_cancelled_job_holds_its_slot_until_its_pod_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_takes_its_whole_grace_of_twenty_seconds_keeps_its_slot_for_so_long() {
+    let mut world = World::new(1).await;
+    let replica = world.start(&[]).await;
+    // It does not listen to SIGTERM, so that Kubernetes kills it when its grace is over.
+    let container = json!({"name": "deaf", "image": "busybox:latest", "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", "trap '' TERM; while true; do sleep 1; done"]});
+    let manifest = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": {
+        "terminationGracePeriodSeconds": 20, "containers": [container]}}}});
+    let deaf = json!({"name": "deaf", "priority": 9, "manifest": manifest, "annotations": {
+        "sim.longshore.dev/duration": "1h", "sim.longshore.dev/stop": "20s"}});
+    let deaf = world.submit(&replica, &crate::harness::jobs::Request(deaf)).await;
+    world.reaches(&replica, &deaf, "running").await;
+    let next = world.submit(&replica, &job("next", 100, 0)).await;
+    assert_eq!(world.cancel(&replica, &deaf).await, StatusCode::ACCEPTED);
+    world.reaches(&replica, &deaf, "cancelled").await;
+    world.reaches(&replica, &next, "succeeded").await;
+    let mut conn = world.conn().await;
+    let held = "select extract(epoch from n.claimed_at - d.cancel_requested_at)::float8
+                  from longshore.jobs n, longshore.jobs d where n.name = 'next' and d.name = 'deaf'";
+    let held: f64 = crate::harness::scalar(&mut conn, held).await;
+    assert!(held >= 19.0, "the next one took the slot after {held} s, under a living pod");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_runs_too_long_is_stopped_and_says_so() {
     let mut world = World::new(1).await;
     let replica = world.start(&[]).await;

@@ -39,7 +39,7 @@ impl CapWatcher {
                     pause.tick().await;
                     continue;
                 };
-                let sql = "select count(*) from longshore.jobs where state in ('starting', 'running', 'stopping')";
+                let sql = "select count(*) from longshore.jobs_live where state in ('starting', 'running', 'stopping')";
                 while let Ok(held) = sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut conn).await {
                     let cap = watcher.0.load(Ordering::SeqCst);
                     if held > i64::from(cap) {
