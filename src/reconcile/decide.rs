@@ -212,6 +212,10 @@ fn not_started(head: &Head, sight: &Sight, rules: &Rules) -> Step {
             }
         };
     }
+    // Its clock begins anew when this is on record.
+    if matches!(head.waits, Some((WaitCode::Suspended, _))) {
+        return Step::Tell(None);
+    }
     let limit_secs = head.policy.start_timeout_secs.or(rules.start_timeout_secs);
     if let Some(secs) = limit_secs.filter(|it| head.start_secs >= *it) {
         return Step::Stop(too_late(secs, sight, rules), sight.facts.clone());

@@ -1,8 +1,13 @@
 //! Deadlines: for waiting, and for running. (For starting: see `cannot_start`.)
 
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
-use crate::harness::{World, jobs::job};
+use crate::harness::{
+    World, eventually,
+    jobs::{Request, job},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_waits_too_long_fails_without_an_attempt() {
@@ -62,7 +67,7 @@ async fn kubernetes_ends_a_job_that_runs_too_long_while_no_replica_is_there() {
     for replica in std::mem::take(&mut world.replicas) {
         replica.stop().await;
     }
-    crate::harness::eventually("Kubernetes ends it", async || {
+    eventually("Kubernetes ends it", async || {
         let jobs = world.target.jobs().await;
         let conditions = jobs.first()?.status.as_ref()?.conditions.as_ref()?;
         conditions.iter().find(|it| it.type_ == "Failed" && it.status == "True").map(|_| ())
@@ -71,5 +76,31 @@ async fn kubernetes_ends_a_job_that_runs_too_long_while_no_replica_is_there() {
     let replica = world.start(&[]).await;
     let failed = world.reaches(&replica, &id, "failed").await;
     assert_eq!(failed["reason"], "deadline_exceeded");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sim_only_suspended_time_does_not_count_against_the_start_timeout() {
+    let mut world = World::new(1).await;
+    let replica = world.start(&[]).await;
+    let container = json!({"name": "main", "image": "busybox:latest"});
+    let manifest = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"suspend": true, "template": {"spec": {
+        "containers": [container]}}}});
+    let held = json!({"name": "held", "manifest": manifest, "start_timeout": "2s",
+        "annotations": {"sim.longshore.dev/duration": "50ms"}});
+    let id = world.submit(&replica, &Request(held)).await;
+    let kube_name = eventually("it has been suspended for longer than its start may take", async || {
+        let job = world.get(&replica, &format!("/jobs/{id}")).await;
+        assert_eq!(job["state"].as_str().filter(|it| *it == "failed"), None, "{job}");
+        let since: jiff::Timestamp = job["why"]["since"].as_str()?.parse().unwrap();
+        let long = jiff::Timestamp::now().duration_since(since).as_secs_f64() > 3.0;
+        (job["why"]["code"] == "suspended" && long)
+            .then(|| job["attempts"][0]["kube_name"].as_str().unwrap().to_owned())
+    })
+    .await;
+    let jobs: Api<Job> = Api::namespaced(world.target.stranger().await, world.target.namespace());
+    let resume = Patch::Merge(json!({"spec": {"suspend": false}}));
+    jobs.patch(&kube_name, &PatchParams::default(), &resume).await.unwrap();
+    world.reaches(&replica, &id, "succeeded").await;
     world.finish().await;
 }
