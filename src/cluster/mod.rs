@@ -36,7 +36,7 @@ use crate::{
 use answer::{CreateFailure, Failure};
 use manifest::Identity;
 use pace::{Heard, Pace};
-use pod::Trouble;
+use pod::{SeenPod, Trouble};
 use seen::SeenJob;
 
 /// How long a request to Kubernetes may take, unless its caller is in more of a hurry.
@@ -136,8 +136,7 @@ impl Cluster {
         }
     }
 
-    /// Whether a pod of that attempt may still run, as the API server has it now. Pods are known by their labels and by
-    /// the name of the Job that controls them, whatever its uid: it may have been deleted before it was on record.
+    /// Whether a pod of that attempt may still run, as the API server has it now.
     pub async fn has_live_pods(
         &self,
         namespace: &str,
@@ -145,13 +144,26 @@ impl Cluster {
         attempt: AttemptNo,
         kube_name: &str,
     ) -> Result<bool, Failure> {
+        let pods = self.pods(namespace, job, attempt, kube_name).await?;
+        Ok(pods.iter().any(|it| it.alive))
+    }
+
+    /// The pods of that attempt, as the API server has them now. They are known by their labels and by the name of the Job
+    /// that controls them, whatever its uid: it may have been deleted before it was on record.
+    pub async fn pods(
+        &self,
+        namespace: &str,
+        job: JobId,
+        attempt: AttemptNo,
+        kube_name: &str,
+    ) -> Result<Vec<SeenPod>, Failure> {
         self.wait_for_turn().await;
         let pods: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &view::pod_resource());
         let labels = format!("{}={job},{}={attempt}", manifest::JOB_ID, manifest::ATTEMPT);
         match tokio::time::timeout(REQUEST_TIMEOUT, pods.list(&ListParams::default().labels(&labels))).await {
             Ok(Ok(list)) => {
-                let mut pods = list.items.iter().filter_map(pod::pod_of_any);
-                Ok(pods.any(|it| it.alive && it.owner_name == kube_name))
+                let pods = list.items.iter().filter_map(pod::pod_of_any);
+                Ok(pods.filter(|it| it.owner_name == kube_name).collect())
             }
             Ok(Err(err)) => Err(answer::of_request(err)),
             Err(_) => Err(Failure::timed_out(REQUEST_TIMEOUT)),

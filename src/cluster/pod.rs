@@ -38,6 +38,20 @@ pub struct SeenPod {
     pub fate: Option<Ending>,
 }
 
+impl SeenPod {
+    /// How much it tells of its attempt: that the cluster ended it tells most, then that it ended badly by itself, then that
+    /// somebody deleted it (a Job that fails deletes its other pods), then that it ended well, then that it started.
+    pub fn how_telling(&self) -> u8 {
+        match (&self.fate, self.facts.exit_code) {
+            (Some(fate), _) if fate.reason != Reason::PodDeleted => 5,
+            (None, Some(code)) if code != 0 => 4,
+            (Some(_), _) => 3,
+            (None, Some(_)) => 2,
+            (None, None) => u8::from(self.facts.started_at.is_some()),
+        }
+    }
+}
+
 /// Why a pod, or the making of one, does not get on, in the words of whoever said so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {

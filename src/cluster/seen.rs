@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     manifest,
-    pod::{self, Trouble},
+    pod::{self, SeenPod, Trouble},
 };
 
 /// A Kubernetes Job.
@@ -75,6 +75,17 @@ pub struct Sight {
     pub trouble: Option<Trouble>,
     /// How long ago its events were read, in seconds; none: not yet.
     pub inspected_secs: Option<f64>,
+}
+
+impl Sight {
+    /// Takes in what pods tell that were read from the API server, where the watch has shown none.
+    pub fn hear(&mut self, pods: &[SeenPod]) {
+        if self.facts.pod.is_none()
+            && let Some(telling) = pods.iter().max_by_key(|it| it.how_telling())
+        {
+            (self.facts, self.fate) = (telling.facts.clone(), telling.fate.clone());
+        }
+    }
 }
 
 /// Reads any object as a Job.

@@ -22,10 +22,7 @@ use kube::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    id::{AttemptNo, JobId, KubeUid, Nonce},
-    lifecycle::Reason,
-};
+use crate::id::{AttemptNo, JobId, KubeUid, Nonce};
 
 use super::{
     Cluster, manifest,
@@ -150,7 +147,7 @@ impl View {
     pub fn telling_pod(&self, namespace: &str, kube_name: &str) -> Option<SeenPod> {
         let objects = self.objects();
         let job = objects.jobs.get(&(namespace.to_owned(), kube_name.to_owned()))?;
-        objects.pods_of(&job.uid).max_by_key(|it| how_telling(it)).cloned()
+        objects.pods_of(&job.uid).max_by_key(|it| it.how_telling()).cloned()
     }
 
     /// The Jobs of these jobs; of all, if none is named.
@@ -308,7 +305,7 @@ impl Objects {
         let complete = job.phase == seen::Phase::Complete;
         let telling = self.pods_of(&job.uid).chain(self.last_words.get(&job.uid)).max_by_key(|it| {
             // A Job that is complete may have had pods that failed; the one that ended well speaks for it.
-            (complete && it.facts.exit_code == Some(0), how_telling(it))
+            (complete && it.facts.exit_code == Some(0), it.how_telling())
         });
         let of_pod = self.pods_of(&job.uid).filter(|it| it.alive).find_map(|it| it.trouble.clone());
         // What was said while there was no pod, or another one, is over.
@@ -324,18 +321,6 @@ impl Objects {
             trouble: of_pod.or_else(|| inspected.and_then(|it| it.2.clone())),
             inspected_secs: inspected.map(|it| it.0.elapsed().as_secs_f64()),
         }
-    }
-}
-
-/// The pod that the cluster ended tells most, then one that ended badly by itself, then one that somebody deleted (a Job
-/// that fails deletes its other pods), then one that ended well, then one that started, then any.
-fn how_telling(pod: &SeenPod) -> u8 {
-    match (&pod.fate, pod.facts.exit_code) {
-        (Some(fate), _) if fate.reason != Reason::PodDeleted => 5,
-        (None, Some(code)) if code != 0 => 4,
-        (Some(_), _) => 3,
-        (None, Some(_)) => 2,
-        (None, None) => u8::from(pod.facts.started_at.is_some()),
     }
 }
 

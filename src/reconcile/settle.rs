@@ -74,19 +74,22 @@ impl Reconciler {
         let head = holder.head();
         let name = head.kube_name();
         let asked = async {
-            let lives = async || self.cluster.has_live_pods(&head.namespace, head.id, head.attempt, &name).await;
-            if let Seen::Present(sight) = seen {
-                return Ok((!lives().await?).then_some(Seen::Ended(sight)));
+            let pods = async || self.cluster.pods(&head.namespace, head.id, head.attempt, &name).await;
+            if let Seen::Present(mut sight) = seen {
+                let pods = pods().await?;
+                sight.hear(&pods);
+                return Ok((!pods.iter().any(|it| it.alive)).then_some(Seen::Ended(sight)));
             }
             match self.cluster.find(&head.namespace, &name).await? {
                 // Someone took it out of the watch's sight; it is what it is.
                 Some(found) if Some(&found.uid) == holder.uid() => {
-                    let sight = self.view.sight_of(&found);
-                    Ok(Some(if found.phase != Phase::Active && !lives().await? {
-                        Seen::Ended(Box::new(sight))
-                    } else {
-                        Seen::Present(Box::new(sight))
-                    }))
+                    let mut sight = Box::new(self.view.sight_of(&found));
+                    if found.phase == Phase::Active {
+                        return Ok(Some(Seen::Present(sight)));
+                    }
+                    let pods = pods().await?;
+                    sight.hear(&pods);
+                    Ok((!pods.iter().any(|it| it.alive)).then_some(Seen::Ended(sight)))
                 }
                 // A late repetition of our own create: it has to go before the slot is free.
                 Some(found) if found.nonce == Some(holder.nonce()) => {
@@ -95,7 +98,7 @@ impl Reconciler {
                     }
                     Ok(None)
                 }
-                Some(_) | None => Ok::<_, Failure>((!lives().await?).then_some(Seen::Gone)),
+                Some(_) | None => Ok::<_, Failure>((!pods().await?.iter().any(|it| it.alive)).then_some(Seen::Gone)),
             }
         };
         asked.await.unwrap_or_else(|err| {
