@@ -24,7 +24,7 @@ use crate::{
     lease::{Lease, Tenure},
     store::{
         Db, Error,
-        claims::{self, Claim},
+        claims::{self, Claim, HandBack},
         replicas,
         signals::{Signal, Signals},
     },
@@ -108,6 +108,26 @@ impl Scheduler {
         }
         self.creating.tasks.close();
         self.creating.tasks.wait().await;
+        if let Err(err) = self.db.within(self.hand_back_rest()).await {
+            tracing::warn!(
+                error = chain(&err),
+                "could not hand back what was claimed last; the others will take it over"
+            );
+        }
+    }
+
+    /// Hands back what the last pass claimed and nobody began to create.
+    async fn hand_back_rest(&self) -> Result<(), Error> {
+        let mut conn = self.db.conn().await?;
+        for work in claims::mine(&mut conn, self.replica, &[], MOST_WAITING as i64).await? {
+            let proof = work.never_made().filter(|_| !self.creating.is_doubtful(work.job.state().nonce));
+            if let Some(proof) = proof
+                && claims::hand_back(&mut conn, self.replica, &work.job, proof).await? == HandBack::Done
+            {
+                tracing::info!(job = %work.job.id(), "handed a claim back");
+            }
+        }
+        Ok(())
     }
 
     /// One pass: what is due, what the dead left, what fits under the cap, and the creating of all that is ours.

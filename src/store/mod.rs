@@ -70,6 +70,9 @@ impl Db {
             // Every statement of ours finds its rows by an index, or in a table of a few rows. With stale statistics the
             // planner may think otherwise, and read a backlog of millions under the cap's lock.
             ("enable_seqscan", "off"),
+            // That makes the reading of a table of four rows look so dear that Postgres would compile it first, for a tenth of
+            // a second each time.
+            ("jit", "off"),
             // The claim is exact only when each of its statements has a snapshot of its own.
             ("default_transaction_isolation", "read committed"),
         ]);
