@@ -38,7 +38,7 @@ use crate::effects::LostAnswer;
 pub type Conn = sqlx::PgConnection;
 
 /// How long a caller waits for a connection: a burst may pass meanwhile, and a client is still told at once.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long callers are refused at once after the database was found away, so that they do not queue up behind it.
 const AWAY_PAUSE_MILLIS: u64 = 500;
 /// No statement of ours takes longer unless something is wrong; then its locks are to be given back.
