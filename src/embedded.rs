@@ -165,7 +165,7 @@ impl Drop for Postgres {
 }
 
 /// The folder of the server's programs: the one that is named, else the newest that is installed.
-fn find_programs(named: Option<&Path>) -> Option<PathBuf> {
+pub fn find_programs(named: Option<&Path>) -> Option<PathBuf> {
     let has_both = |dir: &Path| dir.join("postgres").is_file() && dir.join("initdb").is_file();
     if let Some(dir) = named {
         return has_both(dir).then(|| dir.to_owned());
