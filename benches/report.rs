@@ -111,7 +111,8 @@ impl Report {
         });
         fs::write(dir.join("latest.json"), serde_json::to_string_pretty(&raw)?)?;
         let mut text = format!("{machine}. {} set, {secs} s.\n\n", if self.full { "Full" } else { "Short" });
-        text += "| row | what | Longshore | beside | ratio | goal | |\n| --- | --- | ---: | ---: | ---: | --- | --- |\n";
+        text +=
+            "| row | what | Longshore | beside | ratio | goal | |\n| --- | --- | ---: | ---: | ---: | --- | --- |\n";
         for line in &self.lines {
             let beside = line.beside.as_ref().map_or_else(String::new, |(name, it)| format!("{name}: {}", short(*it)));
             let ratio = line.beside.as_ref().map_or_else(String::new, |_| format!("{:.2}", line.measure()));

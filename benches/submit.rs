@@ -27,8 +27,7 @@ pub async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         let (mut ours, mut limit, mut millis) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             limit.push(world.pgbench("submit.sql", connections, secs).await?.per_sec);
-            let mut load =
-                load(&addresses, connections, Duration::from_secs(secs), 202, "/jobs", request).await?;
+            let mut load = load(&addresses, connections, Duration::from_secs(secs), 202, "/jobs", request).await?;
             ours.push(load.per_sec);
             millis.append(&mut load.millis);
         }
@@ -69,7 +68,13 @@ async fn batches(args: &Args, report: &mut Report, world: &World, address: &str)
         }
         ours.push((BATCH * requests) as f64 / begun.elapsed().as_secs_f64());
     }
-    report.beside("POST /jobs/batch of 10,000", median(ours.clone()), "jobs/s", ("COPY", median(limit)), Goal::AtLeast(0.0));
+    report.beside(
+        "POST /jobs/batch of 10,000",
+        median(ours.clone()),
+        "jobs/s",
+        ("COPY", median(limit)),
+        Goal::AtLeast(0.0),
+    );
     report.alone("POST /jobs/batch of 10,000", median(ours), "jobs/s", Some(Goal::AtLeast(50_000.0)));
     Ok(())
 }

@@ -86,7 +86,8 @@ impl World {
         let kubeconfig = self.dir.path().join(format!("kubeconfig-{}", uuid::Uuid::new_v4().simple()));
         let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
         command.args(["sim", "--port=0", "--write-kubeconfig"]).arg(&kubeconfig).args(flags);
-        let sim = Process::start(command, |line| line.split_once("answers at http://").map(|it| it.1.to_owned())).await?;
+        let sim =
+            Process::start(command, |line| line.split_once("answers at http://").map(|it| it.1.to_owned())).await?;
         Ok((sim, kubeconfig))
     }
 

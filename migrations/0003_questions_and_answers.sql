@@ -10,7 +10,7 @@ language plpgsql stable as $$
 declare
     j record;
     ahead text;
-    counted constant integer := 10000; -- nobody waits for a number beyond it
+    counted constant integer := 1000; -- nobody waits for a number beyond it
 begin
     select * into j from longshore.jobs where id = job;
     if not found then

@@ -24,7 +24,7 @@ use crate::{
         decide::Rules,
     },
     scheduler::{self, Creating, Scheduler},
-    store::{self, Db, limits, migrate, replicas, signals::Signals},
+    store::{self, Db, gather::Gather, limits, migrate, replicas, signals::Signals, submit},
     sweep,
     trouble::Table,
 };
@@ -34,6 +34,8 @@ use crate::{
 const LOOP_CONNECTIONS: u32 = 8;
 /// The heartbeat has a connection that nobody else can use up.
 const HEART_CONNECTIONS: u32 = 1;
+/// How many statements that accept jobs are under way at a time: while one waits for its commit, the next is worked on.
+const SUBMITS_AT_ONCE: usize = 2;
 /// How soon to try again to reach a database that is away when a replica starts.
 const START_RETRY: Duration = Duration::from_secs(1);
 /// How long a loop that panicked rests before it is started again.
@@ -227,9 +229,13 @@ impl Parts {
     }
 
     async fn serve(&self, listener: TcpListener, stop: &CancellationToken) {
+        let replica = self.id;
         let api = Api {
             replica: self.id,
             db: self.requests_db.clone(),
+            submissions: Gather::new(self.requests_db.clone(), SUBMITS_AT_ONCE, move |conn, ready| {
+                Box::pin(submit::submit(conn, replica, ready))
+            }),
             cluster: self.cluster.clone(),
             view: self.view.clone(),
             signals: self.signals.clone(),

@@ -101,22 +101,25 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// SHA-256 of the spec, in hex. Of what was asked, not of the manifest built from it, so that a newer Longshore that
-    /// builds it differently still recognises the Kubernetes Jobs that an older one made.
-    pub fn hash(&self) -> String {
-        hex_sha256(&serde_json::to_value(self).unwrap_or_default().to_string())
+    /// As it is stored, and the SHA-256 of that in hex: of what was asked, not of the manifest built from it, so that a newer
+    /// Longshore that builds it differently still recognises the Kubernetes Jobs that an older one made.
+    pub fn text_and_hash(&self) -> (String, String) {
+        // By way of a value, whose keys are in order whatever order a later version declares them in.
+        let text = serde_json::to_value(self).unwrap_or_default().to_string();
+        let hash = hex_sha256(&text);
+        (text, hash)
     }
 }
 
 impl Submission {
     /// Tells apart two requests that came with one idempotency key.
-    pub fn request_hash(&self) -> String {
+    pub fn request_hash(&self, spec_hash: &str) -> String {
         let start = match self.start {
             Start::Now => String::new(),
             Start::At(at) => at.to_string(),
             Start::In(secs) => format!("+{secs}"),
         };
-        let fields = serde_json::json!([self.name, self.priority, self.queue, self.namespace, start, self.spec.hash()]);
+        let fields = serde_json::json!([self.name, self.priority, self.queue, self.namespace, start, spec_hash]);
         let whole = format!("{fields}{}", serde_json::to_value(&self.policy).unwrap_or_default());
         hex_sha256(&whole)
     }
@@ -357,8 +360,8 @@ mod tests {
         let mut spec = Spec { env: Some(serde_json::json!({"B": "2", "A": "1"})), ..Spec::default() };
         spec.annotations.insert("example.com/note".into(), "ü".into());
         let stored: Spec = serde_json::from_value(serde_json::to_value(&spec).unwrap()).unwrap();
-        assert_eq!(stored.hash(), spec.hash());
+        assert_eq!(stored.text_and_hash(), spec.text_and_hash());
         spec.args.push("more".into());
-        assert_ne!(stored.hash(), spec.hash());
+        assert_ne!(stored.text_and_hash(), spec.text_and_hash());
     }
 }

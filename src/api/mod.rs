@@ -1,6 +1,8 @@
 //! The HTTP face: requests in, rows and problem documents out. It writes submissions and wishes, never the lifecycle.
 
+mod batch;
 mod health;
+mod items;
 mod jobs;
 mod logs;
 mod policy;
@@ -24,7 +26,12 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer}
 use crate::{
     cluster::{Cluster, manifest::Defaults, view::View},
     id::ReplicaId,
-    store::{Db, signals::Signals},
+    store::{
+        Db,
+        gather::Gather,
+        signals::Signals,
+        submit::{Ready, Submitted},
+    },
 };
 
 pub use problem::Problem;
@@ -35,11 +42,14 @@ pub const BODY_BYTES: usize = 1024 * 1024;
 const BODY_SILENCE: Duration = Duration::from_secs(10);
 /// Longer than the longest poll.
 const LONGEST_REQUEST: Duration = Duration::from_secs(70);
+/// Longer than the largest batch takes over a slow line.
+const LONGEST_BATCH: Duration = Duration::from_secs(600);
 
 /// What every handler has at hand.
 pub struct Api {
     pub replica: ReplicaId,
     pub db: Arc<Db>,
+    pub submissions: Arc<Gather<Ready, Submitted>>,
     pub cluster: Arc<Cluster>,
     pub view: Arc<View>,
     pub signals: Arc<Signals>,
@@ -52,6 +62,7 @@ pub struct Api {
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/jobs", post(submit::submit).get(jobs::list))
+        .route("/jobs/batch", post(batch::submit))
         .route("/jobs/pending", get(jobs::pending))
         .route("/jobs/running", get(jobs::running))
         .route("/jobs/{id}", get(jobs::get).delete(jobs::cancel))
@@ -73,7 +84,8 @@ pub fn router(api: Arc<Api>) -> Router {
 
 /// No request is held for ever by a database that went away without a word.
 async fn give_up(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    match tokio::time::timeout(LONGEST_REQUEST, next.run(request)).await {
+    let longest = if request.uri().path() == "/jobs/batch" { LONGEST_BATCH } else { LONGEST_REQUEST };
+    match tokio::time::timeout(longest, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
             api.db.renew();

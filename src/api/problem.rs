@@ -11,11 +11,13 @@ use serde::Serialize;
 
 use crate::{error::chain, lifecycle::StateName, spec::Fault, store};
 
+use super::{BODY_BYTES, items::Broken};
+
 /// How long a client is told to wait before it asks again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// A problem document.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Problem {
     r#type: String,
     title: &'static str,
@@ -55,6 +57,24 @@ impl Problem {
     pub fn too_large(limit: usize) -> Self {
         let detail = format!("the body is larger than {limit} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The body is too large", detail)
+    }
+
+    /// For the rest of a batch, from item `index` on.
+    pub fn broken_batch(broken: &Broken, index: usize) -> Self {
+        match broken {
+            Broken::TooLarge => Self::too_large(BODY_BYTES),
+            Broken::Unfinished => Self::invalid_json(format!("the array is not closed after item {index}")),
+            Broken::After => Self::invalid_json("something comes after the array"),
+        }
+    }
+
+    pub fn too_many_jobs(limit: usize) -> Self {
+        let detail = format!("one request takes {limit} jobs; those from this one on were left out, send them again");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_jobs", "Too many jobs", detail)
+    }
+
+    pub fn status(&self) -> u16 {
+        self.status
     }
 
     pub fn no_such_job(id: &str) -> Self {

@@ -18,7 +18,7 @@ use crate::{
     store::{
         lists,
         signals::Signal,
-        submit::{self, QUEUES, Submitted},
+        submit::{QUEUES, Ready, Submitted},
     },
 };
 
@@ -36,7 +36,10 @@ pub async fn submit(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let request: SubmitRequest = read(body)?;
+    let body = body.map_err(|err| match err.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(BODY_BYTES),
+        _ => Problem::unreadable_body("it ended too early, or came too slowly"),
+    })?;
     let key = match headers.get("idempotency-key") {
         None => None,
         Some(key) => Some(key.to_str().map(str::to_owned).map_err(|_| {
@@ -46,21 +49,37 @@ pub async fn submit(
             )])
         })?),
     };
+    let submission = read_submission(&api, &body, key)?;
+    let name = submission.name.clone();
+    let submitted = api.submissions.ask(Ready::new(submission)).await.map_err(Problem::of_change)?;
+    if matches!(submitted, Submitted::New { .. }) {
+        api.signals.raise(Signal::Work);
+    }
+    let (status, answer) = answer(&api, name, submitted).await?;
+    let location = HeaderValue::from_str(&format!("/jobs/{}", answer.job_id));
+    let mut response = (status, Json(answer)).into_response();
+    if let Ok(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// The job that one request asks for.
+pub fn read_submission(api: &Api, body: &[u8], key: Option<String>) -> Result<Submission, Problem> {
+    let request: SubmitRequest = read(body)?;
     let default_namespace = api.cluster.namespaces.first().map_or("default", String::as_str);
     let submission = request.into_submission(key, default_namespace).map_err(Problem::invalid_fields)?;
-    check_against_cluster(&api, &submission)?;
+    check_against_cluster(api, &submission)?;
+    Ok(submission)
+}
 
-    let mut conn = api.db.conn().await?;
-    let submitted =
-        api.db.within(submit::submit(&mut conn, api.replica, &submission)).await.map_err(Problem::of_change)?;
+/// What is said to its submitter.
+pub async fn answer(api: &Api, name: String, submitted: Submitted) -> Result<(StatusCode, SubmitAnswer), Problem> {
     let (status, id, position) = match submitted {
-        Submitted::New { id, position } => {
-            api.signals.raise(Signal::Work);
-            (StatusCode::ACCEPTED, id, position)
-        }
+        Submitted::New { id, position } => (StatusCode::ACCEPTED, id, position),
         Submitted::Before { id } => {
-            let row = lists::get(&mut conn, id).await?;
-            let waits = row.filter(|it| it.state == "pending");
+            let mut conn = api.db.conn().await?;
+            let waits = lists::get(&mut conn, id).await?.filter(|it| it.state == "pending");
             let position = match waits {
                 Some(row) => lists::position(&mut conn, row.priority, row.seq).await?,
                 None => 0,
@@ -70,17 +89,7 @@ pub async fn submit(
         Submitted::KeyTaken { id } => return Err(Problem::key_reused(id)),
         Submitted::TooManyQueues => return Err(Problem::too_many_queues(QUEUES)),
     };
-    let answer = SubmitAnswer {
-        job_id: id.to_string(),
-        name: submission.name,
-        queue_position: position_text(position),
-        status: STATUS,
-    };
-    let mut response = (status, Json(answer)).into_response();
-    if let Ok(location) = HeaderValue::from_str(&format!("/jobs/{id}")) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok((status, SubmitAnswer { job_id: id.to_string(), name, queue_position: position_text(position), status: STATUS }))
 }
 
 /// What could never be created is refused now and not after it has waited.
@@ -107,12 +116,8 @@ fn check_against_cluster(api: &Api, submission: &Submission) -> Result<(), Probl
 }
 
 /// Reads a JSON body, whatever its content type says: 400 when it is not JSON, 422 with the field when it does not fit.
-fn read<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Problem> {
-    let body = body.map_err(|err| match err.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(BODY_BYTES),
-        _ => Problem::unreadable_body("it ended too early, or came too slowly"),
-    })?;
-    let mut reader = serde_json::Deserializer::from_slice(&body);
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|err| {
         let path = err.path().to_string();
         let err = err.into_inner();

@@ -4,6 +4,7 @@
 //! can slip out of the transaction it belongs to.
 
 pub mod claims;
+pub mod gather;
 pub mod history;
 pub mod intents;
 pub mod jobs;
@@ -41,6 +42,8 @@ pub type Conn = sqlx::PgConnection;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long callers are refused at once after the database was found away, so that they do not queue up behind it.
 const AWAY_PAUSE_MILLIS: u64 = 500;
+/// A connection that was idle for longer is asked whether it still stands before it is used.
+const TRUSTED: Duration = Duration::from_secs(1);
 /// No statement of ours takes longer unless something is wrong; then its locks are to be given back.
 const STATEMENT_TIMEOUT: &str = "15s";
 /// Longer than a statement may take at the server: whatever takes longer is not answered any more.
@@ -151,6 +154,16 @@ fn fresh_pool(options: &PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A question before each statement would double the round trips of a busy replica.
+        .test_before_acquire(false)
+        .before_acquire(|conn, meta| {
+            Box::pin(async move {
+                if meta.idle_for > TRUSTED {
+                    sqlx::Connection::ping(conn).await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options.clone())
 }
 
@@ -197,6 +210,18 @@ impl Error {
     pub fn is_moved_away(&self) -> bool {
         let Self::Busy(sqlx::Error::Database(db)) = self else { return false };
         db.code().as_deref() == Some("40001")
+    }
+
+    /// The same once more, for another one whose wish was in the same statement, if it says something of the database and
+    /// not of what was asked.
+    fn for_another(&self) -> Option<Self> {
+        match self {
+            Self::Away(_) => Some(Self::Away(sqlx::Error::PoolTimedOut)),
+            Self::NoAnswer(_) => Some(Self::lost_answer()),
+            Self::NotReplicated => Some(Self::NotReplicated),
+            Self::ReadOnly => Some(Self::ReadOnly),
+            Self::Url(_) | Self::Busy(_) | Self::Unknown { .. } | Self::Migrate(_) | Self::Statement(_) => None,
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use longshore::{
         claims::{self, Claim, HandBack},
         intents,
         jobs::{self, Holder, Moved, advance},
-        replicas, submit,
+        replicas,
+        submit::{self, Ready},
     },
 };
 use sqlx::Connection;
@@ -34,7 +35,7 @@ async fn submit_many(conn: &mut Conn, count: usize, priority: impl Fn(usize) -> 
             policy: Default::default(),
             spec: Spec::default(),
         };
-        submit::submit(conn, ReplicaId::new(), &submission).await.unwrap();
+        submit::submit(conn, ReplicaId::new(), &[Ready::new(submission)]).await.unwrap();
     }
 }
 

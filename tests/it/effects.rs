@@ -11,7 +11,10 @@ use longshore::{
     retry::Policy,
     sim::{Effect as Fault, Rule},
     spec::{Spec, Start, Submission},
-    store::{claims, history, replicas, submit},
+    store::{
+        claims, history, replicas,
+        submit::{self, Ready},
+    },
 };
 use nix::sys::signal::Signal;
 use reqwest::StatusCode;
@@ -100,12 +103,13 @@ async fn leave_behind(world: &mut World) {
         policy: Policy::default(),
         spec,
     };
-    submit::submit(&mut conn, dead, &submission).await.unwrap();
+    submit::submit(&mut conn, dead, &[Ready::new(submission.clone())]).await.unwrap();
     replicas::beat(&mut conn, dead, "dead", 60.0).await.unwrap();
     claims::claim(&mut conn, dead, 1, 0.0).await.unwrap();
     replicas::beat(&mut conn, dead, "dead", 0.0).await.unwrap();
     let policy = Policy { queue_timeout_secs: Some(0.001), ..Policy::default() };
-    submit::submit(&mut conn, dead, &Submission { name: "late".into(), policy, ..submission }).await.unwrap();
+    let late = Submission { name: "late".into(), policy, ..submission };
+    submit::submit(&mut conn, dead, &[Ready::new(late)]).await.unwrap();
 }
 
 async fn everything_ended(world: &World) -> bool {

@@ -1,0 +1,60 @@
+-- Accepts jobs: of each its row, what it is to do, and the event that tells it; in the order in which they are given. One
+-- comes back for each that was accepted: not for one whose queue does not exist yet, or whose idempotency key has been
+-- used. A key is taken only together with its job: not while the queue is missing.
+--
+-- Besides, with no id: how many pending jobs of which priority would start before the least of them, best first, up to $14
+-- in all, in the snapshot before the insertion. Index: jobs_pending.
+with asked as materialized (
+    select *
+    from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+                $8::double precision[], $9::text[], $10::text[], $11::text[], $12::text[])
+         with ordinality asked (id, priority, queue, name, namespace, policy, run_at, delay_secs, spec, spec_hash, key,
+                                request_hash, nth)
+), known as materialized (
+    select a.*, due.run_at as starts_at, due.waits
+    from asked a
+    join longshore.queues q on q.name = a.queue collate "C",
+    lateral (select run_at, coalesce(run_at > clock_timestamp(), false) as waits
+               from (select coalesce(a.run_at, clock_timestamp() + make_interval(secs => a.delay_secs)) as run_at) at) due
+), keyed as (
+    insert into longshore.idempotency_keys (key, job_id, request_hash)
+    -- In one order, so that two statements with the same keys do not wait for each other in a circle.
+    select key, id, request_hash from known where key is not null order by key, nth
+    on conflict (key) do nothing
+    returning job_id
+), job as (
+    insert into longshore.jobs_live (id, priority, queue, name, namespace, policy, run_at, due_at, expires_at, pending_at, state)
+    select id, priority, queue, name, namespace, policy::jsonb, starts_at,
+           case when waits then starts_at end,
+           greatest(starts_at, clock_timestamp())
+               + make_interval(secs => (policy::jsonb ->> 'queue_timeout_secs')::double precision),
+           case when not waits then clock_timestamp() end,
+           case when waits then 'scheduled' else 'pending' end
+    from known
+    where key is null or id in (select job_id from keyed)
+    order by nth
+    returning id, state
+), spec as (
+    insert into longshore.job_specs (job_id, spec, spec_hash)
+    select k.id, k.spec::jsonb, k.spec_hash from job j join known k on k.id = j.id
+), told as (
+    insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, replica)
+    select id, 0, null, state, 'submitted', $13 from job
+)
+select id, state = 'pending' as "waits!", null::integer as priority, null::bigint as jobs from job
+union all
+select null, false, ahead.priority, count(*)
+from (
+    select head.priority
+    from longshore.queues q
+    cross join lateral (
+        select priority, seq
+        from longshore.jobs_live
+        where queue = q.name and state = 'pending' and priority >= (select min(priority) from asked)
+        order by priority desc, seq
+        limit $14
+    ) head
+    order by head.priority desc
+    limit $14
+) ahead
+group by ahead.priority
