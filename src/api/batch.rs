@@ -164,7 +164,7 @@ impl Batch {
         match self.try_submit(ready).await {
             Ok(all) => {
                 if all.iter().any(|it| matches!(it, Submitted::New { .. })) {
-                    self.api.signals.raise(Signal::Work);
+                    self.api.signals.raise(Signal::Pending);
                 }
                 all.into_iter().map(Ok).collect()
             }
@@ -175,7 +175,7 @@ impl Batch {
                     let submitted = self.try_submit(one).await.map(|it| it.into_iter().next());
                     each.push(submitted.map_err(Problem::of_change).and_then(|it| it.ok_or_else(Problem::internal)));
                 }
-                self.api.signals.raise(Signal::Work);
+                self.api.signals.raise(Signal::Pending);
                 each
             }
             Err(err) => {

@@ -53,7 +53,7 @@ pub async fn submit(
     let name = submission.name.clone();
     let submitted = api.submissions.ask(Ready::new(submission)).await.map_err(Problem::of_change)?;
     if matches!(submitted, Submitted::New { .. }) {
-        api.signals.raise(Signal::Work);
+        api.signals.raise(Signal::Pending);
     }
     let (status, answer) = answer(&api, name, submitted).await?;
     let location = HeaderValue::from_str(&format!("/jobs/{}", answer.job_id));

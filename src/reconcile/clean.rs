@@ -210,7 +210,7 @@ impl Cleaner {
         let freed = async { claims::quota_freed(&mut *self.db.conn().await?, namespace).await };
         match self.db.within(freed).await {
             Ok(false) => {}
-            Ok(true) => self.signals.raise(Signal::Work),
+            Ok(true) => self.signals.raise(Signal::Pending),
             Err(err) => tracing::debug!(error = chain(&err), "could not hasten what waits for a quota"),
         }
     }

@@ -230,7 +230,7 @@ impl Reconciler {
         // A cancel that was wished meanwhile keeps it from being tried again: it has to be decided about anew.
         let Moved::Done(_) = self.db.within(ended).await? else { return Ok(Then::Rest(Some(LOOK_AGAIN))) };
         tracing::info!(job = %id, attempt, state = To::NAME.name(), reason = end.ending.reason.name(), "an attempt ended");
-        self.signals.raise(Signal::Work);
+        self.signals.raise(Signal::Freed);
         if To::NAME.is_finished() {
             self.signals.raise(Signal::Ended);
         }

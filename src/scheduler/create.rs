@@ -328,7 +328,7 @@ impl Scheduler {
         match self.db.within(moved).await? {
             Moved::Lost => tracing::debug!(job = %id, "another replica was first to record what became of a claim"),
             Moved::Done(_) => {
-                self.signals.raise(Signal::Work);
+                self.signals.raise(Signal::Freed);
                 self.signals.raise(Signal::Ended);
             }
         }
@@ -362,7 +362,7 @@ impl Scheduler {
     async fn hasten_next(&self, namespace: &str) -> Result<(), Error> {
         let freed = async { claims::quota_freed(&mut *self.db.conn().await?, namespace).await };
         if self.db.within(freed).await? {
-            self.signals.raise(Signal::Work);
+            self.signals.raise(Signal::Pending);
         }
         Ok(())
     }
@@ -374,7 +374,7 @@ impl Scheduler {
         };
         if self.db.within(put_aside).await? == HandBack::Done {
             tracing::info!(job = %job.id(), code = why.code.name(), "put a job aside");
-            self.signals.raise(Signal::Work);
+            self.signals.raise(Signal::Freed);
         }
         Ok(())
     }
@@ -388,7 +388,7 @@ impl Scheduler {
         };
         if self.db.within(handed_back).await? == HandBack::Done {
             tracing::info!(job = %job.id(), "handed a claim back");
-            self.signals.raise(Signal::Work);
+            self.signals.raise(Signal::Freed);
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use crate::{
     id::{JobId, Nonce, ReplicaId},
     lease::{Lease, Tenure},
     store::{
-        Db, Error,
+        Conn, Db, Error,
         claims::{self, Claim, HandBack},
         replicas,
         signals::{Signal, Signals},
@@ -81,6 +81,8 @@ pub struct Creating {
 pub enum Next {
     /// Nothing, until something changes.
     Rest,
+    /// Nothing, until a slot becomes free: whatever else becomes pending has none either.
+    Full,
     /// Look again so soon.
     Soon(Duration),
 }
@@ -97,11 +99,12 @@ impl Scheduler {
                 }
             };
             let wait = match next {
-                Next::Rest => self.config.period.mul_f64(rand::rng().random_range(0.8..1.2)),
+                Next::Rest | Next::Full => self.config.period.mul_f64(rand::rng().random_range(0.8..1.2)),
                 Next::Soon(wait) => wait,
             };
             tokio::select! {
-                () = self.signals.work(), if next == Next::Rest => {}
+                () = self.signals.pending(), if next == Next::Rest => {}
+                () = self.signals.freed(), if matches!(next, Next::Rest | Next::Full) => {}
                 () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => {}
             }
@@ -144,35 +147,50 @@ impl Scheduler {
             return Ok(Next::Soon(BUSY));
         }
         let room = i64::try_from(room).unwrap_or(i64::MAX);
-        let mut conn = self.db.conn().await?;
-        if claims::expire(&mut conn, self.replica).await? > 0 {
-            self.signals.raise(Signal::Ended);
-        }
-        claims::promote(&mut conn, self.replica).await?;
-        let inherited = claims::take_over(&mut conn, self.replica, room).await?;
-        if inherited > 0 {
-            tracing::info!(jobs = inherited, "took over what a dead replica had claimed");
-            replicas::forget_dead(&mut conn).await?;
-        }
         let delay = self.config.dispatch_delay.as_secs_f64();
-        let claim = match claims::claim(&mut conn, self.replica, room, delay).await {
-            // A job was cancelled, or waited for too long, between the claim's look and its grasp.
-            Err(err) if err.is_moved_away() => Claim::Busy,
-            claim => claim?,
-        };
+        let mut conn = self.db.conn().await?;
+        let mut claim = self.claim(&mut conn, room, delay, false).await?;
+        let mut inherited = 0;
+        if claim == Claim::Chores {
+            inherited = self.chores(&mut conn, room).await?;
+            claim = self.claim(&mut conn, room, delay, true).await?;
+        }
+        // In case a claim was made whose answer was lost, what is ours is looked for also when there was nothing to claim.
         for work in claims::mine(&mut conn, self.replica, &in_flight, room).await? {
             self.spawn(work, tenure, stop.clone());
         }
         Ok(match claim {
-            Claim::Busy => Next::Soon(BUSY.mul_f64(rand::rng().random_range(0.5..1.5))),
             // The dead may have left more than there was room for.
             _ if inherited == room => Next::Soon(Duration::ZERO),
-            Claim::Expired | Claim::Full => Next::Rest,
+            Claim::Busy | Claim::Chores => Next::Soon(BUSY.mul_f64(rand::rng().random_range(0.5..1.5))),
+            Claim::Full => Next::Full,
             Claim::Claimed { gathering: true, .. } => Next::Soon(self.config.dispatch_delay.max(BUSY) / 4),
-            Claim::Claimed { jobs: 0, .. } => Next::Rest,
+            Claim::Expired | Claim::Claimed { jobs: 0, .. } => Next::Rest,
             // More may fit: what was claimed leaves this pass's room behind.
             Claim::Claimed { .. } => Next::Soon(Duration::ZERO),
         })
+    }
+
+    async fn claim(&self, conn: &mut Conn, room: i64, delay: f64, chores_done: bool) -> Result<Claim, Error> {
+        match claims::claim(conn, self.replica, room, delay, chores_done).await {
+            // A job was cancelled, or waited for too long, between the claim's look and its grasp.
+            Err(err) if err.is_moved_away() => Ok(Claim::Busy),
+            claim => claim,
+        }
+    }
+
+    /// Sees to what is due, what waited for too long, and what the dead left; answers how much of that there was.
+    async fn chores(&self, conn: &mut Conn, room: i64) -> Result<i64, Error> {
+        if claims::expire(conn, self.replica).await? > 0 {
+            self.signals.raise(Signal::Ended);
+        }
+        claims::promote(conn, self.replica).await?;
+        let inherited = claims::take_over(conn, self.replica, room).await?;
+        if inherited > 0 {
+            tracing::info!(jobs = inherited, "took over what a dead replica had claimed");
+            replicas::forget_dead(conn).await?;
+        }
+        Ok(inherited)
     }
 
     fn spawn(&self, work: claims::Work, tenure: Tenure, stop: CancellationToken) {

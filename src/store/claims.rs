@@ -5,7 +5,8 @@
 //! than the lock, so it sees every claim that was committed before. Nothing else takes slots, and what frees them only
 //! makes the count smaller. Counted in the lock's own statement, or under REPEATABLE READ, the snapshot could be older
 //! than the lock, and two claimers could spend one slot. A counter was rejected for now: it can leak, and a count of
-//! 10,000 holders costs about a millisecond.
+//! 10,000 holders costs about a millisecond. The three statements are one function, `longshore.claim` of
+//! migrations/0004_the_claim.sql: the lock is then held for one commit, and not for five round trips as well.
 //!
 //! The lock is tried, not waited for: one claimer at a time is enough, and the others look again when next woken.
 //!
@@ -13,7 +14,6 @@
 //! answer got lost, a take-over, and a claim that went well are one and the same to what follows.
 
 use rand::RngExt;
-use sqlx::Connection;
 
 use crate::{
     effects::{self, Effect},
@@ -37,6 +37,8 @@ const LONGEST_ASIDE_SECS: f64 = 60.0;
 /// How a pass of claiming ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
+    /// Jobs are due, or too late, or were left by a dead replica: [`promote`], [`expire`] and [`take_over`] come first.
+    Chores,
     /// Another replica is claiming.
     Busy,
     /// This replica's own heartbeat is too old for it to claim anything.
@@ -52,48 +54,36 @@ pub enum Claim {
 }
 
 /// Claims up to `most` of the best pending jobs, never more than the cap has slots left. A queue that was idle is first
-/// given `gather_secs` for a burst to arrive whole.
-pub async fn claim(conn: &mut Conn, replica: ReplicaId, most: i64, gather_secs: f64) -> Result<Claim, Error> {
+/// given `gather_secs` for a burst to arrive whole. Does nothing as long as there are chores, unless `chores_done`.
+pub async fn claim(
+    conn: &mut Conn,
+    replica: ReplicaId,
+    most: i64,
+    gather_secs: f64,
+    chores_done: bool,
+) -> Result<Claim, Error> {
     const _: Edge<Pending, Claimed> = Edge::EXISTS;
-    let mut tx = conn.begin().await?;
-    let cap = sqlx::query_scalar!("select cap from longshore.limits where name = 'global' for update skip locked")
-        .fetch_optional(&mut *tx)
-        .await?;
-    let Some(cap) = cap else {
-        tx.rollback().await?;
-        return Ok(Claim::Busy);
-    };
-    let counted = sqlx::query!(
-        r#"select (select count(*) from longshore.jobs_live where state in ('starting', 'running', 'stopping')) as "held!",
-                  exists (select from longshore.replicas
-                           where id = $1 and heartbeat_at > clock_timestamp() - make_interval(secs => lease_secs)
-                  ) as "alive!""#,
-        replica.0
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    let free = i64::from(cap) - counted.held;
-    if !counted.alive || free <= 0 {
-        tx.rollback().await?;
-        return Ok(if counted.alive { Claim::Full } else { Claim::Expired });
+    let row = effects::at(Effect::Claim, async {
+        let most = i32::try_from(most.min(CLAIM_BATCH)).unwrap_or_default();
+        let claimed = sqlx::query!(
+            r#"select outcome as "outcome!", jobs as "jobs!", gathering as "gathering!"
+                 from longshore.claim($1, $2, $3, $4)"#,
+            replica.0,
+            most,
+            gather_secs,
+            chores_done
+        );
+        Ok::<_, Error>(claimed.fetch_one(conn).await?)
+    });
+    let row = row.await?;
+    match row.outcome.as_str() {
+        "chores" => Ok(Claim::Chores),
+        "busy" => Ok(Claim::Busy),
+        "expired" => Ok(Claim::Expired),
+        "full" => Ok(Claim::Full),
+        "claimed" => Ok(Claim::Claimed { jobs: usize::try_from(row.jobs).unwrap_or(0), gathering: row.gathering }),
+        other => Err(Error::Unknown { table: "claim()", what: format!("outcome {other:?}") }),
     }
-    let most = most.min(free).min(CLAIM_BATCH);
-    let jobs = sqlx::query_file_scalar!("src/store/sql/claim_jobs.sql", replica.0, most, gather_secs)
-        .fetch_one(&mut *tx)
-        .await?;
-    let gathering = jobs < most
-        && sqlx::query_scalar!(
-            r#"select exists (
-                   select from longshore.queues q
-                   cross join lateral (
-                       select from longshore.jobs_live
-                        where queue = q.name and state = 'pending' order by priority desc, seq limit 1
-                   ) waiting) as "it!""#
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-    effects::at(Effect::Claim, async { Ok::<_, Error>(tx.commit().await?) }).await?;
-    Ok(Claim::Claimed { jobs: usize::try_from(jobs).unwrap_or(0), gathering })
 }
 
 /// Takes over up to `most` claimed jobs of dead replicas, with their nonces: a create that the dead one sent is met, and

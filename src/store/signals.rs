@@ -28,8 +28,10 @@ const RECONNECT: Duration = Duration::from_secs(1);
 /// What may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// A job became pending, or a slot became free.
-    Work,
+    /// A slot became free.
+    Freed,
+    /// A job became pending.
+    Pending,
     /// Someone asked for a job to be cancelled.
     Cancel,
     /// A job ended.
@@ -37,20 +39,22 @@ pub enum Signal {
 }
 
 impl Signal {
-    const ALL: [Signal; 3] = [Self::Work, Self::Cancel, Self::Ended];
+    const ALL: [Signal; 4] = [Self::Freed, Self::Pending, Self::Cancel, Self::Ended];
 
     fn bit(self) -> u8 {
         match self {
-            Self::Work => 1,
+            Self::Freed => 1,
             Self::Cancel => 2,
             Self::Ended => 4,
+            Self::Pending => 8,
         }
     }
 }
 
 /// The signals of one replica.
 pub struct Signals {
-    work: Notify,
+    freed: Notify,
+    pending: Notify,
     cancel: Notify,
     ended: watch::Sender<u64>,
     outgoing: AtomicU8,
@@ -60,7 +64,8 @@ pub struct Signals {
 impl Signals {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            work: Notify::new(),
+            freed: Notify::new(),
+            pending: Notify::new(),
             cancel: Notify::new(),
             ended: watch::Sender::new(0),
             outgoing: AtomicU8::new(0),
@@ -75,9 +80,14 @@ impl Signals {
         self.send.notify_one();
     }
 
-    /// Ends when there may be something to claim. For one caller.
-    pub async fn work(&self) {
-        self.work.notified().await;
+    /// Ends when a slot may be free. For one caller.
+    pub async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
+    /// Ends when a job may be pending. For one caller.
+    pub async fn pending(&self) {
+        self.pending.notified().await;
     }
 
     /// Ends when a cancel may have been asked for. For one caller.
@@ -91,8 +101,11 @@ impl Signals {
     }
 
     fn wake(&self, bits: u8) {
-        if bits & Signal::Work.bit() != 0 {
-            self.work.notify_one();
+        if bits & Signal::Freed.bit() != 0 {
+            self.freed.notify_one();
+        }
+        if bits & Signal::Pending.bit() != 0 {
+            self.pending.notify_one();
         }
         if bits & Signal::Cancel.bit() != 0 {
             self.cancel.notify_one();

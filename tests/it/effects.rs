@@ -105,7 +105,7 @@ async fn leave_behind(world: &mut World) {
     };
     submit::submit(&mut conn, dead, &[Ready::new(submission.clone())]).await.unwrap();
     replicas::beat(&mut conn, dead, "dead", 60.0).await.unwrap();
-    claims::claim(&mut conn, dead, 1, 0.0).await.unwrap();
+    claims::claim(&mut conn, dead, 1, 0.0, true).await.unwrap();
     replicas::beat(&mut conn, dead, "dead", 0.0).await.unwrap();
     let policy = Policy { queue_timeout_secs: Some(0.001), ..Policy::default() };
     let late = Submission { name: "late".into(), policy, ..submission };

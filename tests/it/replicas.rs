@@ -64,7 +64,7 @@ async fn a_job_that_a_replica_claimed_and_died_over_is_finished_by_a_survivor_an
     let mut conn: Conn = world.conn().await;
     let dead = longshore::id::ReplicaId::new();
     replicas::beat(&mut conn, dead, "dead", 60.0).await.unwrap();
-    claims::claim(&mut conn, dead, 10, 0.0).await.unwrap();
+    claims::claim(&mut conn, dead, 10, 0.0, true).await.unwrap();
     let work = claims::mine(&mut conn, dead, &[], 10).await.unwrap().remove(0);
     assert_eq!(work.job.id().to_string(), id);
     replicas::beat(&mut conn, dead, "dead", 0.0).await.unwrap();
