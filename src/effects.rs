@@ -5,7 +5,7 @@
 //! list, so that a new effect is tested for a crash on either side of it from the day it is written here.
 
 /// One kind of effect: a commit in the database, or a request to Kubernetes that changes something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Effect {
     Submit,
     Promote,
@@ -86,14 +86,21 @@ pub trait LostAnswer {
 
 /// Runs one effect.
 pub async fn at<T, E: LostAnswer>(effect: Effect, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    at_all(&[effect], work).await
+}
+
+/// Runs effects that happen at once, in one commit.
+pub async fn at_all<T, E: LostAnswer>(effects: &[Effect], work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     #[cfg(feature = "failpoints")]
-    failpoint::hit(effect, failpoint::Moment::Before);
+    for effect in effects {
+        failpoint::hit(*effect, failpoint::Moment::Before);
+    }
     let answer = work.await;
     #[cfg(feature = "failpoints")]
-    if answer.is_ok() && failpoint::hit(effect, failpoint::Moment::After) {
+    if answer.is_ok() && effects.iter().any(|it| failpoint::hit(*it, failpoint::Moment::After)) {
         return Err(E::lost_answer());
     }
-    let _ = effect;
+    let _ = effects;
     answer
 }
 

@@ -20,18 +20,18 @@
 //! again. An edge is one line of `edges!` below. A move along an edge compiles:
 //!
 //! ```no_run
-//! use longshore::{id::ReplicaId, lifecycle::{Claimed, Created, Facts}, store::{Conn, jobs::{Job, advance}}};
-//! async fn created(conn: &mut Conn, by: ReplicaId, job: Job<Claimed>, to: Created) {
-//!     let _ = advance(conn, by, job, to, &Facts::default()).await;
+//! use longshore::{lifecycle::{Claimed, Created, Facts}, store::{jobs::Job, moves::Moves}};
+//! async fn created(moves: &Moves, job: Job<Claimed>, to: Created) {
+//!     let _ = moves.advance(job, to, &Facts::default()).await;
 //! }
 //! ```
 //!
 //! A move without one does not:
 //!
 //! ```compile_fail,E0277
-//! use longshore::{id::ReplicaId, lifecycle::{Created, Facts, Succeeded}, store::{Conn, jobs::{Job, advance}}};
-//! async fn resurrect(conn: &mut Conn, by: ReplicaId, job: Job<Succeeded>, to: Created) {
-//!     let _ = advance(conn, by, job, to, &Facts::default()).await;
+//! use longshore::{lifecycle::{Created, Facts, Succeeded}, store::{jobs::Job, moves::Moves}};
+//! async fn resurrect(moves: &Moves, job: Job<Succeeded>, to: Created) {
+//!     let _ = moves.advance(job, to, &Facts::default()).await;
 //! }
 //! ```
 

@@ -24,14 +24,15 @@ use crate::{
         decide::Rules,
     },
     scheduler::{self, Creating, Scheduler},
-    store::{self, Db, gather::Gather, limits, migrate, replicas, signals::Signals, submit},
+    store::{self, Db, gather::Gather, limits, migrate, moves::Moves, replicas, signals::Signals, submit},
     sweep,
     trouble::Table,
 };
 
-/// Connections of the loops alone, which requests can never take away from them: two for the scheduler and its creates,
-/// two for the reconciler, and one each for NOTIFY, LISTEN, the cleaner and the sweep. None is held while Kubernetes is asked.
-const LOOP_CONNECTIONS: u32 = 8;
+/// Connections of the loops, which requests can never take away from them: two for the scheduler and its creates, two for
+/// the reconciler, two for moves, and one each for NOTIFY, LISTEN, the cleaner and the sweep. None is held while Kubernetes is
+/// asked. And those of the statements that accept jobs, of which there are never more.
+const LOOP_CONNECTIONS: u32 = 10 + SUBMITS_AT_ONCE as u32;
 /// The heartbeat has a connection that nobody else can use up.
 const HEART_CONNECTIONS: u32 = 1;
 /// How many statements that accept jobs are under way at a time: while one waits for its commit, the next is worked on.
@@ -59,7 +60,7 @@ impl Replica {
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         let id = ReplicaId::new();
-        let db = Arc::new(Db::new(database_url, LOOP_CONNECTIONS)?);
+        let db = Arc::new(Db::with_fixed_plans(database_url, LOOP_CONNECTIONS)?);
         let instance: Arc<str> = prepare(&db, config, &stop).await?.into();
         let host = config.host.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let listener = TcpListener::bind((host, config.port))
@@ -81,6 +82,7 @@ impl Replica {
             heart_db: Arc::new(Db::new(database_url, HEART_CONNECTIONS)?),
             requests_db: Arc::new(Db::new(database_url, config.database_connections)?),
             tasks: Arc::default(),
+            moves: Arc::new(Moves::new(db.clone(), id)),
             db,
             creating: Arc::default(),
             config: config.clone(),
@@ -147,6 +149,7 @@ struct Parts {
     heart_db: Arc<Db>,
     requests_db: Arc<Db>,
     tasks: Arc<Tasks>,
+    moves: Arc<Moves>,
     cluster: Arc<Cluster>,
     view: Arc<View>,
     signals: Arc<Signals>,
@@ -233,7 +236,7 @@ impl Parts {
         let api = Api {
             replica: self.id,
             db: self.requests_db.clone(),
-            submissions: Gather::new(self.requests_db.clone(), SUBMITS_AT_ONCE, move |conn, ready| {
+            submissions: Gather::new(self.db.clone(), SUBMITS_AT_ONCE, move |conn, ready| {
                 Box::pin(submit::submit(conn, replica, ready))
             }),
             cluster: self.cluster.clone(),
@@ -268,6 +271,7 @@ impl Parts {
             replica: self.id,
             instance: self.instance.clone(),
             db: self.db.clone(),
+            moves: self.moves.clone(),
             cluster: self.cluster.clone(),
             view: self.view.clone(),
             signals: self.signals.clone(),
@@ -288,6 +292,7 @@ impl Parts {
         Reconciler {
             replica: self.id,
             db: self.db.clone(),
+            moves: self.moves.clone(),
             cluster: self.cluster.clone(),
             view: self.view.clone(),
             signals: self.signals.clone(),
@@ -305,6 +310,8 @@ impl Parts {
             again: HashMap::new(),
             reported: HashSet::new(),
             peers: Peers::new(self.id, Vec::new()),
+            peers_read_at: None,
+            cancel_heard: false,
         }
     }
 

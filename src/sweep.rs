@@ -1,4 +1,5 @@
-//! Letting history age out, on a period: see `longshore.sweep` in the migrations. Every replica calls it; one does it.
+//! Keeping house in the database, on a period: history ages out, and the number of held slots is compared with the rows. See
+//! `longshore.sweep` and `longshore.check_held` in the migrations. Every replica calls them; one does the work.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::chain,
-    store::{Db, Error, history},
+    store::{Db, Error, claims, history},
 };
 
 /// The longest pause between two sweeps, and the shortest. Between them it is a fortieth of the retention: a partition is
@@ -22,6 +23,9 @@ pub async fn run(db: &Db, retention: Duration, stop: CancellationToken) {
         if let Err(err) = sweep(db, retention).await {
             tracing::warn!(error = chain(&err), "history was not swept; trying again");
         }
+        if let Err(err) = check(db).await {
+            tracing::warn!(error = chain(&err), "the number of held slots was not checked; trying again");
+        }
         stop.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
 }
@@ -34,6 +38,14 @@ pub async fn sweep(db: &Db, retention: Duration) -> Result<(), Error> {
             Some(done) => tracing::info!(did = done.did, what = done.what, "swept history"),
             None => break,
         }
+    }
+    Ok(())
+}
+
+async fn check(db: &Db) -> Result<(), Error> {
+    let too_high = db.within(async { claims::check_held(&mut *db.conn().await?).await }).await?;
+    if too_high != 0 {
+        tracing::error!(too_high, "the number of held slots differed from the rows; it was put right");
     }
     Ok(())
 }

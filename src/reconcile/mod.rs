@@ -32,6 +32,7 @@ use crate::{
     id::{AttemptNo, JobId, KubeUid, ReplicaId},
     store::{
         Db, Error, claims, jobs,
+        moves::Moves,
         records::{self, Record},
         replicas,
         signals::Signals,
@@ -47,8 +48,14 @@ pub use peers::Peers;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the replica whose job it is may be late with removing a Kubernetes Job before another one does it.
 const LATE: Duration = Duration::from_secs(30);
-/// The most jobs that are settled at a time: some of them wait for an answer of the API server.
-const AT_ONCE: usize = 8;
+/// The most jobs that are settled at a time: their moves share statements, and some of them wait for an answer of the API
+/// server.
+const AT_ONCE: usize = 64;
+/// The least time between the beginnings of two passes: what changes meanwhile shares the next one. Short enough not to
+/// be felt, and a pass that comes after some rest waits for nothing.
+const BREATH: Duration = Duration::from_millis(10);
+/// How long what was read of the living replicas is taken for true: a preference hangs on it, and nothing else.
+const PEERS_KNOWN: Duration = Duration::from_secs(1);
 /// How long a pass waits after the database or the cluster failed it.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -68,6 +75,7 @@ pub struct Config {
 pub struct Reconciler {
     pub replica: ReplicaId,
     pub db: Arc<Db>,
+    pub moves: Arc<Moves>,
     pub cluster: Arc<Cluster>,
     pub view: Arc<View>,
     pub signals: Arc<Signals>,
@@ -78,6 +86,10 @@ pub struct Reconciler {
     /// Kubernetes Jobs that nobody here knows, told once each.
     pub reported: HashSet<KubeUid>,
     pub peers: Peers,
+    /// When the peers were read.
+    pub peers_read_at: Option<Instant>,
+    /// Whether someone asked for a job to be cancelled since it was last looked for.
+    pub cancel_heard: bool,
 }
 
 impl Reconciler {
@@ -85,9 +97,10 @@ impl Reconciler {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut everything_at = Instant::now();
         while !stop.is_cancelled() {
-            let everything = Instant::now() >= everything_at;
+            let begun = Instant::now();
+            let everything = begun >= everything_at;
             if everything {
-                everything_at = Instant::now() + self.config.period;
+                everything_at = begun + self.config.period;
             }
             if let Err(err) = self.tick(everything).await {
                 tracing::warn!(error = chain(&err), "a pass of reconciling was cut short");
@@ -96,10 +109,11 @@ impl Reconciler {
                 stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
                 continue;
             }
+            stop.run_until_cancelled(sleep_until(begun + BREATH)).await;
             let next = self.again.values().min().map_or(everything_at, |it| everything_at.min(*it));
             tokio::select! {
                 () = self.view.changed() => {}
-                () = self.signals.cancel() => {}
+                () = self.signals.cancel() => self.cancel_heard = true,
                 () = sleep_until(next) => {}
                 () = stop.cancelled() => {}
             }
@@ -121,13 +135,21 @@ impl Reconciler {
         }
         changed.extend(self.again.extract_if(|_, at| *at <= now).map(|it| it.0));
         let mut conn = self.db.conn().await?;
-        self.peers = Peers::new(self.replica, self.db.within(replicas::alive(&mut conn)).await?);
+        if self.peers_read_at.is_none_or(|it| it.elapsed() >= PEERS_KNOWN) {
+            self.peers = Peers::new(self.replica, self.db.within(replicas::alive(&mut conn)).await?);
+            self.peers_read_at = Some(now);
+        }
         changed.retain(|id| self.peers.is_mine(*id) || self.view.follows(*id));
         let ids: Vec<JobId> = changed.iter().copied().collect();
+        if ids.is_empty() && !everything && !self.cancel_heard {
+            return Ok(());
+        }
         let holders = match everything {
             true => self.db.within(jobs::holding(&mut conn)).await?,
             false => self.db.within(jobs::holding_among(&mut conn, &ids)).await?,
         };
+        // Both show every job whose cancelling is asked for.
+        self.cancel_heard = false;
         drop(conn);
         let held: HashSet<JobId> = holders.iter().map(|it| it.head().id).collect();
         for over in changed.difference(&held) {

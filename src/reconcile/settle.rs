@@ -14,8 +14,9 @@ use crate::{
     },
     store::{
         Error,
-        jobs::{self, Holder, Job, Moved},
+        jobs::{Holder, Job},
         logs::{self, Kept},
+        moves::Moved,
         signals::Signal,
         waits,
     },
@@ -115,7 +116,7 @@ impl Reconciler {
             (Step::LookAgain | Step::Confirm, _) => Then::Rest(Some(LOOK_AGAIN)),
             (Step::Start(facts), Holder::Created(job)) => {
                 let to = Running { nonce: job.state().nonce, uid: job.state().uid.clone() };
-                on(self.advance(job, to, &facts).await?, Holder::Running)
+                on(self.moves.advance(job, to, &facts).await?, Holder::Running)
             }
             (Step::Inspect, Holder::Created(job)) => self.inspect(job).await,
             (Step::Tell(wait), Holder::Created(job)) => {
@@ -129,11 +130,11 @@ impl Reconciler {
             }
             (Step::Stop(ending, facts), Holder::Created(job)) => {
                 let to = stopping(job.state().nonce, &job.state().uid, ending);
-                on(self.advance(job, to, &facts).await?, Holder::Stopping)
+                on(self.moves.advance(job, to, &facts).await?, Holder::Stopping)
             }
             (Step::Stop(ending, facts), Holder::Running(job)) => {
                 let to = stopping(job.state().nonce, &job.state().uid, ending);
-                on(self.advance(job, to, &facts).await?, Holder::Stopping)
+                on(self.moves.advance(job, to, &facts).await?, Holder::Stopping)
             }
             (Step::Delete(seen), Holder::Stopping(job)) => {
                 self.save_log_before_delete(&job, &seen).await;
@@ -223,30 +224,16 @@ impl Reconciler {
         To: State,
     {
         let (id, attempt) = (job.id(), job.head().attempt);
-        let ended = async {
-            let mut conn = self.db.conn().await?;
-            jobs::end(&mut conn, self.replica, job, to, facts, end).await
-        };
         // A cancel that was wished meanwhile keeps it from being tried again: it has to be decided about anew.
-        let Moved::Done(_) = self.db.within(ended).await? else { return Ok(Then::Rest(Some(LOOK_AGAIN))) };
+        let Moved::Done(_) = self.moves.end(job, to, facts, end).await? else {
+            return Ok(Then::Rest(Some(LOOK_AGAIN)));
+        };
         tracing::info!(job = %id, attempt, state = To::NAME.name(), reason = end.ending.reason.name(), "an attempt ended");
         self.signals.raise(Signal::Freed);
         if To::NAME.is_finished() {
             self.signals.raise(Signal::Ended);
         }
         Ok(Then::Rest(None))
-    }
-
-    async fn advance<From, To>(&self, job: Job<From>, to: To, facts: &Facts) -> Result<Moved<To>, Error>
-    where
-        From: LeadsTo<To>,
-        To: State,
-    {
-        let moved = async {
-            let mut conn = self.db.conn().await?;
-            jobs::advance(&mut conn, self.replica, job, to, facts).await
-        };
-        self.db.within(moved).await
     }
 }
 

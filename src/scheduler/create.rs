@@ -28,7 +28,8 @@ use crate::{
     store::{
         Error,
         claims::{self, HandBack, NeverMade, Work},
-        jobs::{self, Job, Moved},
+        jobs::Job,
+        moves::Moved,
         signals::Signal,
         waits,
     },
@@ -39,6 +40,9 @@ use super::{Active, Scheduler};
 /// The first pause before a create is sent again, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
+/// How long what was read of a claim is taken for true: a quarter of the shortest lease. Nobody takes a claim over within a
+/// lease, and a Kubernetes Job that was made for it is kept for one at least, so that a create meets it.
+const JUST_READ: Duration = Duration::from_millis(250);
 /// The longest pause that a server may ask for by Retry-After: beyond it we would rather ask once too often.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How long a request may be carried out after it was sent: the API server gives up after 60 seconds.
@@ -60,14 +64,20 @@ enum Sent {
 
 impl Scheduler {
     /// Errors are logged here: the row stays claimed, and a later pass begins anew.
-    pub(super) async fn create(&self, work: Work, tenure: Tenure, stop: CancellationToken) {
+    pub(super) async fn create(&self, work: Work, read_at: Instant, tenure: Tenure, stop: CancellationToken) {
         let id = work.job.id();
-        if let Err(err) = self.create_until_settled(work, tenure, stop).await {
+        if let Err(err) = self.create_until_settled(work, read_at, tenure, stop).await {
             tracing::warn!(job = %id, error = chain(&err), "could not record what became of a create; looking again");
         }
     }
 
-    async fn create_until_settled(&self, work: Work, tenure: Tenure, stop: CancellationToken) -> Result<(), Error> {
+    async fn create_until_settled(
+        &self,
+        work: Work,
+        read_at: Instant,
+        tenure: Tenure,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
         let mut never_made = work.never_made().filter(|_| !self.creating.is_doubtful(work.job.state().nonce));
         let Work { job, spec, spec_hash, was_aside, .. } = work;
         let me = self.identity(&job, &spec_hash);
@@ -89,8 +99,12 @@ impl Scheduler {
             let active = Active::count(&self.creating);
             // Whoever is stopping does not wait for a better moment: it gives the claim back below.
             stop.run_until_cancelled(self.cluster.wait_to_create()).await;
-            // Whatever was waited for, the row may not be as it was read: it may be another replica's by now, or over.
-            match self.stands(&job).await? {
+            // After whatever was waited for, the row may not be as it was read: it may be another replica's by now, or over.
+            let stands = match sent_at.is_none() && read_at.elapsed() < JUST_READ {
+                true => Some(false),
+                false => self.stands(&job).await?,
+            };
+            match stands {
                 None => {
                     self.creating.trust(me.nonce);
                     return Ok(());
@@ -321,11 +335,7 @@ impl Scheduler {
         Claimed: LeadsTo<To>,
     {
         let id = job.id();
-        let moved = async {
-            let mut conn = self.db.conn().await?;
-            jobs::end(&mut conn, self.replica, job, to, &Facts::default(), &end).await
-        };
-        match self.db.within(moved).await? {
+        match self.moves.end(job, to, &Facts::default(), &end).await? {
             Moved::Lost => tracing::debug!(job = %id, "another replica was first to record what became of a claim"),
             Moved::Done(_) => {
                 self.signals.raise(Signal::Freed);
@@ -338,11 +348,7 @@ impl Scheduler {
     /// Records that its Kubernetes Job exists.
     async fn created(&self, job: Job<Claimed>, me: &Identity<'_>, uid: KubeUid) -> Result<(), Error> {
         let id = job.id();
-        let moved = async {
-            let mut conn = self.db.conn().await?;
-            jobs::advance(&mut conn, self.replica, job, Created { nonce: me.nonce, uid }, &Facts::default()).await
-        };
-        match self.db.within(moved).await? {
+        match self.moves.advance(job, Created { nonce: me.nonce, uid }, &Facts::default()).await? {
             Moved::Lost => tracing::debug!(job = %id, "another replica was first to record what became of a claim"),
             // The watch may have told of it while the row did not say so yet.
             Moved::Done(_) => self.view.follow_job(id),

@@ -15,6 +15,7 @@ use std::{
 };
 
 use rand::RngExt;
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
     store::{
         Conn, Db, Error,
         claims::{self, Claim, HandBack},
+        moves::Moves,
         replicas,
         signals::{Signal, Signals},
     },
@@ -56,6 +58,7 @@ pub struct Scheduler {
     pub replica: ReplicaId,
     pub instance: Arc<str>,
     pub db: Arc<Db>,
+    pub moves: Arc<Moves>,
     pub cluster: Arc<Cluster>,
     pub view: Arc<View>,
     pub signals: Arc<Signals>,
@@ -156,8 +159,9 @@ impl Scheduler {
             claim = self.claim(&mut conn, room, delay, true).await?;
         }
         // In case a claim was made whose answer was lost, what is ours is looked for also when there was nothing to claim.
+        let read_at = Instant::now();
         for work in claims::mine(&mut conn, self.replica, &in_flight, room).await? {
-            self.spawn(work, tenure, stop.clone());
+            self.spawn(work, read_at, tenure, stop.clone());
         }
         Ok(match claim {
             // The dead may have left more than there was room for.
@@ -193,7 +197,7 @@ impl Scheduler {
         Ok(inherited)
     }
 
-    fn spawn(&self, work: claims::Work, tenure: Tenure, stop: CancellationToken) {
+    fn spawn(&self, work: claims::Work, read_at: Instant, tenure: Tenure, stop: CancellationToken) {
         let id = work.job.id();
         if !self.creating.begin(id) {
             return;
@@ -201,7 +205,7 @@ impl Scheduler {
         let scheduler = self.clone();
         self.creating.tasks.spawn(async move {
             let _ending = Ending { creating: &scheduler.creating, id };
-            scheduler.create(work, tenure, stop).await;
+            scheduler.create(work, read_at, tenure, stop).await;
         });
     }
 }

@@ -1,15 +1,10 @@
-//! Jobs that hold a slot, as rows, and the one statement that moves a single job along its lifecycle.
+//! Jobs that hold a slot, as rows.
 
-use jiff_sqlx::ToSqlx;
 use uuid::Uuid;
 
 use crate::{
-    effects::{self, Effect},
     id::{AttemptNo, JobId, KubeUid, Nonce, ReplicaId, kube_name},
-    lifecycle::{
-        AttemptEnd, Claimed, Created, Ending, Facts, LeadsTo, Log, Reason, Running, State, StateName, Stopping,
-        WaitCode,
-    },
+    lifecycle::{Claimed, Created, Ending, Reason, Running, StateName, Stopping, WaitCode},
     retry::{Policy, Tries},
 };
 
@@ -80,6 +75,13 @@ impl<S> Job<S> {
     pub fn state(&self) -> &S {
         &self.state
     }
+
+    /// As its row is after a move.
+    pub(super) fn moved<To>(self, to: To, version: i64) -> Job<To> {
+        let mut head = self.head;
+        head.version = version;
+        Job { head, state: to }
+    }
 }
 
 /// A job that holds a slot, in whichever state its row says.
@@ -118,112 +120,6 @@ impl Holder {
             Self::Running(job) => job.state.nonce,
             Self::Stopping(job) => job.state.nonce,
         }
-    }
-}
-
-/// How a move ended.
-#[must_use]
-#[derive(Debug)]
-pub enum Moved<To> {
-    Done(Job<To>),
-    /// Someone else moved the job first; read it again.
-    Lost,
-}
-
-/// Moves `job` along one edge that keeps its slot, if its row has not moved since it was read.
-pub async fn advance<From, To>(
-    conn: &mut Conn,
-    by: ReplicaId,
-    job: Job<From>,
-    to: To,
-    facts: &Facts,
-) -> Result<Moved<To>, Error>
-where
-    From: LeadsTo<To>,
-    To: State,
-{
-    move_row(conn, by, job, to, facts, None).await
-}
-
-/// Moves `job` along one edge that ends its attempt, and with that gives its slot up.
-pub async fn end<From, To>(
-    conn: &mut Conn,
-    by: ReplicaId,
-    job: Job<From>,
-    to: To,
-    facts: &Facts,
-    end: &AttemptEnd,
-) -> Result<Moved<To>, Error>
-where
-    From: LeadsTo<To>,
-    To: State,
-{
-    move_row(conn, by, job, to, facts, Some(end)).await
-}
-
-async fn move_row<From, To>(
-    conn: &mut Conn,
-    by: ReplicaId,
-    job: Job<From>,
-    to: To,
-    facts: &Facts,
-    end: Option<&AttemptEnd>,
-) -> Result<Moved<To>, Error>
-where
-    From: LeadsTo<To>,
-    To: State,
-{
-    let columns = to.columns();
-    let effect = match To::NAME {
-        StateName::Starting => Effect::RecordCreated,
-        StateName::Running => Effect::RecordRunning,
-        StateName::Stopping => Effect::RecordStopping,
-        StateName::Scheduled => Effect::RecordRetry,
-        StateName::Pending | StateName::Succeeded | StateName::Failed | StateName::Cancelled => Effect::RecordEnding,
-    };
-    let moved = effects::at(effect, async {
-        let row = sqlx::query_file!(
-            "src/store/sql/advance_job.sql",
-            job.head.id.0,
-            job.head.version,
-            From::NAME.name(),
-            To::NAME.name(),
-            columns.replica.map(|it| it.0),
-            columns.nonce.map(|it| it.0),
-            columns.uid.map(|it| it.0.as_str()),
-            columns.ending.map(|it| it.reason.name()),
-            columns.ending.map(|it| it.message.as_str()),
-            columns.wait.map(|it| it.code.name()),
-            columns.wait.map(|it| it.message.as_str()),
-            columns.due_in_secs,
-            end.and_then(|it| it.counts),
-            columns.uid.map(|_| job.head.kube_name()),
-            facts.node.as_deref(),
-            facts.pod.as_deref(),
-            facts.container.as_deref(),
-            facts.exit_code,
-            facts.termination_message.as_deref(),
-            end.map(|it| it.ending.reason.name()),
-            end.map(|it| it.ending.message.as_str()),
-            end.and_then(|it| it.log).map(Log::name),
-            facts.started_at.map(|it| it.to_sqlx()) as _,
-            by.0,
-        )
-        .fetch_optional(conn)
-        .await?;
-        Ok::<_, Error>(row.map(|row| row.version))
-    })
-    .await;
-    match moved {
-        Ok(Some(version)) => {
-            let mut head = job.head;
-            head.version = version;
-            Ok(Moved::Done(Job { head, state: to }))
-        }
-        Ok(None) => Ok(Moved::Lost),
-        // The row left the partition of what is not over while this statement waited for it: somebody ended the job.
-        Err(err) if err.is_moved_away() => Ok(Moved::Lost),
-        Err(err) => Err(err),
     }
 }
 

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod lists;
 pub mod logs;
 pub mod migrate;
+pub mod moves;
 pub mod notices;
 pub mod records;
 pub mod replicas;
@@ -51,6 +52,23 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Shorter than the statement's, so that an operator's LOCK TABLE is named as the cause.
 const LOCK_TIMEOUT: &str = "1s";
 
+/// What every connection is set to.
+const SETTINGS: [(&str, &str); 8] = [
+    ("statement_timeout", STATEMENT_TIMEOUT),
+    ("lock_timeout", LOCK_TIMEOUT),
+    ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+    // Every statement of ours finds its rows by an index, or in a table of a few rows. With stale statistics the planner
+    // may think otherwise, and read a backlog of millions under the cap's lock; or join a table that looks empty as a whole.
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    // That makes the reading of a table of four rows look so dear that Postgres would compile it first, for a tenth of a
+    // second each time.
+    ("jit", "off"),
+    // The claim is exact only when each of its statements has a snapshot of its own.
+    ("default_transaction_isolation", "read committed"),
+];
+
 /// The database: a pool of connections that refuses at once while it is known to be away.
 pub struct Db {
     pool: RwLock<PgPool>,
@@ -64,21 +82,20 @@ pub struct Db {
 impl Db {
     /// Prepares the pool; connects when first used. `connections` is the most it opens.
     pub fn new(url: &str, connections: u32) -> Result<Self, Error> {
+        Self::with(url, connections, &[])
+    }
+
+    /// The same for the statements that are asked again and again, whose plans never hang on what they are asked: one that
+    /// takes arrays would be planned anew each time, for longer than it takes.
+    pub fn with_fixed_plans(url: &str, connections: u32) -> Result<Self, Error> {
+        Self::with(url, connections, &[("plan_cache_mode", "force_generic_plan")])
+    }
+
+    fn with(url: &str, connections: u32, more: &[(&str, &str)]) -> Result<Self, Error> {
         let options: PgConnectOptions = url.parse().map_err(Error::Url)?;
         // Statements that are slow are told by what was asked, not by their text.
-        let options = options.application_name("longshore").disable_statement_logging().options([
-            ("statement_timeout", STATEMENT_TIMEOUT),
-            ("lock_timeout", LOCK_TIMEOUT),
-            ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
-            // Every statement of ours finds its rows by an index, or in a table of a few rows. With stale statistics the
-            // planner may think otherwise, and read a backlog of millions under the cap's lock.
-            ("enable_seqscan", "off"),
-            // That makes the reading of a table of four rows look so dear that Postgres would compile it first, for a tenth of
-            // a second each time.
-            ("jit", "off"),
-            // The claim is exact only when each of its statements has a snapshot of its own.
-            ("default_transaction_isolation", "read committed"),
-        ]);
+        let options = options.application_name("longshore").disable_statement_logging().options(SETTINGS);
+        let options = options.options(more.iter().copied());
         let pool = RwLock::new(fresh_pool(&options, connections));
         Ok(Self { pool, options, connections, started: Instant::now(), refuse_until: AtomicU64::new(0) })
     }

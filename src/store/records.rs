@@ -35,8 +35,9 @@ pub async fn of(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Record>, Error> {
                   a.attempt = j.attempt and j.state in ('starting', 'running', 'stopping') as "current!",
                   extract(epoch from clock_timestamp() - a.finished_at)::float8 as finished_secs,
                   coalesce(a.log = 'wanted', false) as "log_wanted!", a.pod, a.container
-             from longshore.attempts a join longshore.jobs j on j.id = a.job_id
-            where a.job_id = any($1)"#,
+             from unnest($1::uuid[]) asked (id)
+             join longshore.attempts a on a.job_id = asked.id
+             join longshore.jobs j on j.id = asked.id"#,
         &ids
     )
     .fetch_all(conn)

@@ -1,5 +1,7 @@
 //! The claim: exact under any number of claimers, in order, and cheap however long the backlog.
 
+use std::sync::Arc;
+
 use longshore::{
     id::{JobId, ReplicaId},
     lifecycle::{AttemptEnd, Ending, Facts, Reason, Scheduled, Succeeded, Wait, WaitCode},
@@ -8,7 +10,8 @@ use longshore::{
         Conn, Db,
         claims::{self, Claim, HandBack},
         intents,
-        jobs::{self, Holder, Moved, advance},
+        jobs::{self, Holder},
+        moves::{Moved, Moves},
         replicas,
         submit::{self, Ready},
     },
@@ -21,6 +24,14 @@ async fn register(conn: &mut Conn) -> ReplicaId {
     let replica = ReplicaId::new();
     replicas::beat(conn, replica, "test", 60.0).await.unwrap();
     replica
+}
+
+fn moves(db: &Arc<Db>, replica: ReplicaId) -> Moves {
+    Moves::new(db.clone(), replica)
+}
+
+fn database(url: &str) -> Arc<Db> {
+    Arc::new(Db::with_fixed_plans(url, 4).unwrap())
 }
 
 async fn submit_many(conn: &mut Conn, count: usize, priority: impl Fn(usize) -> i32) {
@@ -45,11 +56,13 @@ async fn ten_claimers_at_once_never_pass_the_cap_and_claim_each_job_once() {
     let mut conn = world.conn().await;
     submit_many(&mut conn, 300, |index| (index % 5) as i32).await;
     let mut claimers = tokio::task::JoinSet::new();
+    let db = database(&world.url);
     for _ in 0..10 {
-        let url = world.url.clone();
+        let (url, db) = (world.url.clone(), db.clone());
         claimers.spawn(async move {
             let mut conn = Conn::connect(&url).await.unwrap();
             let replica = register(&mut conn).await;
+            let moves = moves(&db, replica);
             let mut claimed = 0;
             loop {
                 if let Claim::Claimed { jobs, .. } = claims::claim(&mut conn, replica, 3, 0.0, true).await.unwrap() {
@@ -59,13 +72,11 @@ async fn ten_claimers_at_once_never_pass_the_cap_and_claim_each_job_once() {
                 for work in claims::mine(&mut conn, replica, &[], 100).await.unwrap() {
                     let uid = longshore::id::KubeUid("u".into());
                     let created = longshore::lifecycle::Created { nonce: work.job.state().nonce, uid };
-                    let Moved::Done(job) =
-                        advance(&mut conn, replica, work.job, created, &Facts::default()).await.unwrap()
-                    else {
+                    let Moved::Done(job) = moves.advance(work.job, created, &Facts::default()).await.unwrap() else {
                         panic!("a job was claimed twice")
                     };
                     let ending = longshore::lifecycle::Ending::new(longshore::lifecycle::Reason::Completed, "");
-                    let _ = advance(&mut conn, replica, job, Succeeded { ending }, &Facts::default()).await.unwrap();
+                    let _ = moves.advance(job, Succeeded { ending }, &Facts::default()).await.unwrap();
                 }
                 let left: i64 =
                     scalar(&mut conn, "select count(*) from longshore.jobs where state in ('pending', 'starting')")
@@ -173,7 +184,7 @@ async fn what_a_dead_replica_claimed_is_taken_over_with_its_nonce_and_the_dead_o
     assert_eq!(taken.job.state().nonce, stale.job.state().nonce);
     assert!(taken.never_made().is_none(), "nobody can vouch for what the dead one sent");
     let to = longshore::lifecycle::Created { nonce: stale.job.state().nonce, uid: longshore::id::KubeUid("u".into()) };
-    let late = advance(&mut conn, dead, stale.job, to, &Facts::default()).await.unwrap();
+    let late = moves(&database(&world.url), dead).advance(stale.job, to, &Facts::default()).await.unwrap();
     assert!(matches!(late, Moved::Lost));
     assert!(matches!(jobs::holding(&mut conn).await.unwrap()[0], Holder::Claimed(_)));
     world.finish().await;
@@ -197,7 +208,7 @@ async fn room_that_is_made_for_others_does_not_prolong_a_queue_timeout() {
         let ending = Ending::new(Reason::JobFailed, "m");
         let end = AttemptEnd { ending, counts: None, log: None };
         let to = Scheduled { in_secs: 0.0, wait: Wait::new(code, "m") };
-        let moved = jobs::end(&mut conn, replica, work.job, to, &Facts::default(), &end).await.unwrap();
+        let moved = moves(&database(&world.url), replica).end(work.job, to, &Facts::default(), &end).await.unwrap();
         assert!(matches!(moved, Moved::Done(_)));
         let sql = "select case when expires_at < now() + interval '10 s' then 'under 10 s' else 'all of it' end
                      from longshore.jobs_live";
@@ -251,9 +262,9 @@ async fn the_claim_walks_the_head_of_its_index_with_a_thousand_and_with_a_millio
     let mut conn = world.conn().await;
     let replica = register(&mut conn).await;
     let function = include_str!("../../migrations/0004_the_claim.sql");
-    let (_, claim) = function.split_once("    with best as (").unwrap();
+    let (_, claim) = function.split_once("    with foremost as (").unwrap();
     let (claim, _) = claim.split_once(" into jobs from claimed;").unwrap();
-    let claim = format!("with best as ({claim} from claimed")
+    let claim = format!("with foremost as ({claim} from claimed")
         .replace("claimant", "$1")
         .replace("limit most", "limit $2")
         .replace("gather_secs)", "$3)");

@@ -1,10 +1,16 @@
 //! Several replicas on one database and one cluster.
 
+use std::sync::Arc;
+
 use longshore::{
     id::KubeUid,
     lifecycle::{Created, Facts},
     sim::{Effect, Rule},
-    store::{Conn, claims, jobs::advance, replicas},
+    store::{
+        Conn, Db, claims,
+        moves::{Moved, Moves},
+        replicas,
+    },
 };
 use sqlx::Connection;
 
@@ -73,8 +79,11 @@ async fn a_job_that_a_replica_claimed_and_died_over_is_finished_by_a_survivor_an
     assert_eq!(done["attempt"], 1, "a take-over is the same attempt");
     // The dead one wakes up and wants to record what it thinks.
     let to = Created { nonce: work.job.state().nonce, uid: KubeUid("late".into()) };
-    let late = advance(&mut conn, dead, work.job, to, &Facts::default()).await.unwrap();
-    assert!(matches!(late, longshore::store::jobs::Moved::Lost));
+    let late = Moves::new(Arc::new(Db::new(&world.url, 1).unwrap()), dead)
+        .advance(work.job, to, &Facts::default())
+        .await
+        .unwrap();
+    assert!(matches!(late, Moved::Lost));
     conn.close().await.unwrap();
     world.finish().await;
 }

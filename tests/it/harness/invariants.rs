@@ -92,6 +92,8 @@ pub async fn check_rows(conn: &mut PgConnection, accepted: &[String]) {
     }
     check_history(conn, &jobs).await;
     check_order(conn, &jobs).await;
+    let too_high: i64 = super::scalar(conn, "select longshore.check_held()").await;
+    assert_eq!(too_high, 0, "the number of held slots differs from the rows");
 }
 
 async fn check_history(conn: &mut PgConnection, jobs: &HashMap<Uuid, (String, i32, i64)>) {
