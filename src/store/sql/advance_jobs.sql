@@ -33,26 +33,27 @@ with asked as materialized (
     where j.id = a.id and j.part = 'infinity' and j.version = a.version and j.state = a.from_state collate "C"
       -- A cancel that was wished meanwhile forbids another attempt.
       and (a.to_state <> 'scheduled' or j.cancel_requested_at is null)
-    returning j.id, j.attempt, j.version, a.nth
+    -- All that the rest needs, so that nothing is joined with `asked` again, which would take its length squared.
+    returning j.id as job_id, j.attempt, j.version as new_version, a.*, clock.now
 ), facts as (
     update longshore.attempts t
-    set kube_name = coalesce(a.kube_name, t.kube_name), kube_uid = coalesce(a.kube_uid, t.kube_uid),
-        node = coalesce(a.node, t.node), pod = coalesce(a.pod, t.pod), container = coalesce(a.container, t.container),
-        exit_code = coalesce(a.exit_code, t.exit_code),
-        termination_message = coalesce(a.termination_message, t.termination_message),
-        reason = coalesce(a.end_reason, a.reason, t.reason), message = coalesce(a.end_message, a.message, t.message),
-        counts = coalesce(a.counts, t.counts), log = coalesce(t.log, a.log),
-        created_at = case when a.kube_uid is null then t.created_at else coalesce(t.created_at, clock.now) end,
-        started_at = coalesce(a.started_at, t.started_at),
-        finished_at = case when a.end_reason is not null then clock.now end
-    from moved m, asked a, clock
-    where a.nth = m.nth and t.job_id = a.id and t.attempt = m.attempt
+    set kube_name = coalesce(m.kube_name, t.kube_name), kube_uid = coalesce(m.kube_uid, t.kube_uid),
+        node = coalesce(m.node, t.node), pod = coalesce(m.pod, t.pod), container = coalesce(m.container, t.container),
+        exit_code = coalesce(m.exit_code, t.exit_code),
+        termination_message = coalesce(m.termination_message, t.termination_message),
+        reason = coalesce(m.end_reason, m.reason, t.reason), message = coalesce(m.end_message, m.message, t.message),
+        counts = coalesce(m.counts, t.counts), log = coalesce(t.log, m.log),
+        created_at = case when m.kube_uid is null then t.created_at else coalesce(t.created_at, m.now) end,
+        started_at = coalesce(m.started_at, t.started_at),
+        finished_at = case when m.end_reason is not null then m.now end
+    from moved m
+    where t.job_id = m.job_id and t.attempt = m.attempt
 ), told as (
     insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, message, replica)
-    select m.id, m.attempt, a.from_state, a.to_state,
-           coalesce(a.end_reason, a.reason, case when a.from_state = a.to_state then 'created' else 'started' end),
-           coalesce(a.end_message, a.message), $24
-    from moved m join asked a on a.nth = m.nth
-    order by m.nth
+    select job_id, attempt, from_state, to_state,
+           coalesce(end_reason, reason, case when from_state = to_state then 'created' else 'started' end),
+           coalesce(end_message, message), $24
+    from moved
+    order by nth
 )
-select nth as "nth!", version as "version!" from moved
+select nth as "nth!", new_version as "version!" from moved

@@ -3,7 +3,8 @@
 -- used. A key is taken only together with its job: not while the queue is missing.
 --
 -- Besides, with no id: how many pending jobs of which priority would start before the least of them, best first, up to $14
--- in all, in the snapshot before the insertion. Index: jobs_pending.
+-- in all, in the snapshot before the insertion. Index: jobs_pending. No two lists of a statement's length are joined: that
+-- would take its length squared.
 with asked as materialized (
     select *
     from unnest($1::uuid[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
@@ -11,7 +12,7 @@ with asked as materialized (
          with ordinality asked (id, priority, queue, name, namespace, policy, run_at, delay_secs, spec, spec_hash, key,
                                 request_hash, nth)
 ), known as materialized (
-    select a.*, due.run_at as starts_at, due.waits
+    select a.*, due.run_at as starts_at, case when due.waits then 'scheduled' else 'pending' end as state
     from asked a
     join longshore.queues q on q.name = a.queue collate "C",
     lateral (select run_at, coalesce(run_at > clock_timestamp(), false) as waits
@@ -22,26 +23,25 @@ with asked as materialized (
     select key, id, request_hash from known where key is not null order by key, nth
     on conflict (key) do nothing
     returning job_id
+), accepted as materialized (
+    select * from known where key is null or id in (select job_id from keyed) order by nth
 ), job as (
     insert into longshore.jobs_live (id, priority, queue, name, namespace, policy, run_at, due_at, expires_at, pending_at, state)
     select id, priority, queue, name, namespace, policy::jsonb, starts_at,
-           case when waits then starts_at end,
+           case when state = 'scheduled' then starts_at end,
            greatest(starts_at, clock_timestamp())
                + make_interval(secs => (policy::jsonb ->> 'queue_timeout_secs')::double precision),
-           case when not waits then clock_timestamp() end,
-           case when waits then 'scheduled' else 'pending' end
-    from known
-    where key is null or id in (select job_id from keyed)
+           case when state = 'pending' then clock_timestamp() end, state
+    from accepted
     order by nth
-    returning id, state
 ), spec as (
     insert into longshore.job_specs (job_id, spec, spec_hash)
-    select k.id, k.spec::jsonb, k.spec_hash from job j join known k on k.id = j.id
+    select id, spec::jsonb, spec_hash from accepted
 ), told as (
     insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, replica)
-    select id, 0, null, state, 'submitted', $13 from job
+    select id, 0, null, state, 'submitted', $13 from accepted order by nth
 )
-select id, state = 'pending' as "waits!", null::integer as priority, null::bigint as jobs from job
+select id, state = 'pending' as "waits!", null::integer as priority, null::bigint as jobs from accepted
 union all
 select null, false, ahead.priority, count(*)
 from (
