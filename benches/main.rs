@@ -2,9 +2,16 @@
 //! in the same run on the same machine, because only such ratios mean anything elsewhere. docs/benchmarks.md tells what each
 //! row asks, and shows the latest answers.
 
+mod bare;
+mod create;
 mod http;
+mod jobs;
+mod kueue;
+mod latency;
 mod report;
+mod requests;
 mod submit;
+mod target;
 mod world;
 
 use std::path::PathBuf;
@@ -17,6 +24,10 @@ use report::Report;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Row {
     Submit,
+    Create,
+    Latency,
+    Requests,
+    Kueue,
 }
 
 #[derive(Debug, Parser)]
@@ -51,6 +62,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
         report.begin(row.to_possible_value().map_or_else(String::new, |it| it.get_name().to_owned()));
         let measured = match row {
             Row::Submit => submit::run(&args, &mut report).await,
+            Row::Create => create::run(&args, &mut report).await,
+            Row::Latency => latency::run(&args, &mut report).await,
+            Row::Requests => requests::run(&args, &mut report).await,
+            Row::Kueue => kueue::run(&args, &mut report).await,
         };
         // One row that cannot be measured here must not keep the others from it.
         if let Err(err) = measured {

@@ -4,6 +4,7 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -16,6 +17,9 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
+
+/// How often a row looks whether what it waits for is there.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A Postgres of its own, with Longshore's schema in it, on a folder that is removed with it.
 pub struct World {
@@ -62,6 +66,20 @@ impl World {
     pub async fn number(&self, text: &str) -> anyhow::Result<f64> {
         let sql = AssertSqlSafe(format!("select ({text})::float8"));
         Ok(sqlx::query_scalar(sql).fetch_one(&mut self.conn().await?).await?)
+    }
+
+    /// Ends when a number is as large as that.
+    pub async fn until(&self, text: &str, at_least: f64, within: Duration) -> anyhow::Result<()> {
+        let (mut conn, begun) = (self.conn().await?, Instant::now());
+        let sql = format!("select ({text})::float8");
+        loop {
+            let now: f64 = sqlx::query_scalar(AssertSqlSafe(sql.clone())).fetch_one(&mut conn).await?;
+            if now >= at_least {
+                return Ok(());
+            }
+            anyhow::ensure!(begun.elapsed() < within, "{text} came to {now} of {at_least} in {within:?}");
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Sets the global cap.
