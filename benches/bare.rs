@@ -45,17 +45,15 @@ impl Line {
     }
 }
 
-/// Creates so many Jobs, so many at a time, with at most so many requests a second (0 is no bound), and answers with how
-/// long each request took, in ms. Jobs are as [`jobs::job`] has them.
+/// Creates the Jobs of these submissions, so many at a time, with at most so many requests a second (0 is no bound), and
+/// answers with how long each request took, in ms.
 pub async fn create(
     target: &Target,
-    jobs: usize,
-    annotations: &serde_json::Value,
+    jobs: &[serde_json::Value],
     concurrency: usize,
     per_sec: u32,
 ) -> anyhow::Result<Vec<f64>> {
-    let bodies = (0..jobs).map(|it| jobs::manifest(&jobs::job(&target.namespace, it, annotations)));
-    let bodies: Arc<Vec<Vec<u8>>> = Arc::new(bodies.collect::<Result<_, _>>()?);
+    let bodies: Arc<Vec<Vec<u8>>> = Arc::new(jobs.iter().map(jobs::manifest).collect::<Result<_, _>>()?);
     let limiter: Option<Arc<DefaultDirectRateLimiter>> =
         NonZeroU32::new(per_sec).map(|it| Arc::new(RateLimiter::direct(Quota::per_second(it))));
     let path = format!("/apis/batch/v1/namespaces/{}/jobs", target.namespace);

@@ -55,7 +55,9 @@ pub async fn run(args: &Args, report: &mut Report) -> anyhow::Result<()> {
         world.fresh().await?;
         world.cap(CAP).await?;
         let target = Target::sim(&world).await?;
-        let replica = world.replica(&target.kubeconfig, &[&format!("--kube-qps={limit}")]).await?;
+        // What is over is removed as it goes, so that the requests for it are within the limit too.
+        let flags = [&*format!("--kube-qps={limit}"), "--keep-finished=0s", "--lease=3s"];
+        let replica = world.replica(&target.kubeconfig, &flags).await?;
         let arrivals = arrivals(part);
         let jobs = arrivals.len();
         submit_in_time(&replica.address, arrivals).await?;

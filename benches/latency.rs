@@ -67,7 +67,8 @@ async fn idle(world: &World, target: &mut Target, jobs: usize) -> anyhow::Result
     let (mut ours, mut commits, mut creates) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         commits.append(&mut world.pgbench("commit.sql", 1, 1).await?.millis);
-        creates.append(&mut bare::create(target, jobs / ROUNDS, &wait, 1, 0).await?);
+        let alone: Vec<Value> = (0..jobs / ROUNDS).map(|it| jobs::job(&target.namespace, it, &wait)).collect();
+        creates.append(&mut bare::create(target, &alone, 1, 0).await?);
         target.log.skip()?;
         for number in 0..jobs / ROUNDS {
             let job = jobs::job(&target.namespace, round * jobs + number, &wait).to_string();

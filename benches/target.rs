@@ -111,10 +111,13 @@ impl Target {
         Ok(created)
     }
 
-    /// Deletes every Job of the namespace, and waits until they and their pods are gone.
+    /// Deletes every Job of the namespace and its pods, and waits until they are gone. Pods that are left to the garbage
+    /// collector go one by one; and the Job controller may still make some while the Jobs go.
     pub async fn clear(&self) -> anyhow::Result<()> {
         let jobs: Api<Job> = Api::namespaced(self.client.clone(), &self.namespace);
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
         jobs.delete_collection(&DeleteParams::background(), &ListParams::default()).await?;
+        pods.delete_collection(&DeleteParams::default().grace_period(0), &ListParams::default()).await?;
         self.wait_until_empty().await
     }
 
