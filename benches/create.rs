@@ -65,7 +65,8 @@ impl Bench<'_> {
         let concurrency = best.0;
         let name = self.target.name;
         self.beside_bare(&format!("{name}, unlimited"), self.size.jobs, concurrency, 0).await?;
-        self.report.note(format!("the bare client is best with {concurrency} requests at a time"));
+        self.report
+            .note(format!("the bare client is best with {concurrency} requests at a time; replicas as by default"));
         self.beside_bare(&format!("{name}, {LIMIT} requests/s in all"), self.size.limited_jobs, concurrency, LIMIT)
             .await
     }

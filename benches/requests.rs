@@ -1,6 +1,9 @@
 //! Row 4: what a job costs the API server, counted in the server's audit log.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -59,8 +62,8 @@ async fn on(world: &World, target: &mut Target, report: &mut Report, full: bool)
 
 fn count(name: &str, jobs: usize, asked: &[Asked], report: &mut Report) {
     let mut by_verb: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut writes, mut reads, mut lists) = (0, 0, 0);
-    for it in asked {
+    let (mut writes, mut reads, mut lists, mut known) = (0, 0, 0, HashSet::new());
+    for it in asked.iter().filter(|it| known.insert(&it.id)) {
         *by_verb.entry(format!("{} {}", it.verb, it.of_what())).or_default() += 1;
         match it.verb.as_str() {
             "get" => reads += 1,

@@ -154,6 +154,9 @@ async fn connect(kubeconfig: &Path) -> anyhow::Result<Client> {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Asked {
+    /// A watch has two lines: when it begins and when it ends.
+    #[serde(rename = "auditID")]
+    pub id: String,
     pub verb: String,
     #[serde(rename = "requestURI")]
     pub uri: String,
