@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Seek, SeekFrom},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -202,13 +202,20 @@ pub struct AuditLog {
     file: BufReader<File>,
     /// The beginning of a line whose end is not there yet.
     rest: Vec<u8>,
+    /// Whether it begins in the middle of a line, which is then left out.
+    is_within_a_line: bool,
 }
 
 impl AuditLog {
     fn open(path: &Path) -> anyhow::Result<Self> {
         let mut file = File::open(path).with_context(|| format!("no audit log at {}", path.display()))?;
-        file.seek(SeekFrom::End(0))?;
-        Ok(Self { path: path.to_owned(), file: BufReader::new(file), rest: Vec::new() })
+        let mut last = [b'\n'];
+        if file.seek(SeekFrom::End(0))? > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        let file = BufReader::new(file);
+        Ok(Self { path: path.to_owned(), file, rest: Vec::new(), is_within_a_line: last != [b'\n'] })
     }
 
     /// Leaves out what was written so far.
@@ -231,7 +238,9 @@ impl AuditLog {
     fn read_rest(&mut self) -> anyhow::Result<Vec<Asked>> {
         let mut asked = Vec::new();
         while self.file.read_until(b'\n', &mut self.rest)? > 0 && self.rest.ends_with(b"\n") {
-            asked.push(serde_json::from_slice(&self.rest).context("a line of the audit log")?);
+            if !std::mem::take(&mut self.is_within_a_line) {
+                asked.push(serde_json::from_slice(&self.rest).context("a line of the audit log")?);
+            }
             self.rest.clear();
         }
         Ok(asked)
