@@ -7,7 +7,7 @@
 // them on, the delay at 0, and the test behind it (perfTest/graphile.config.js)
 // adds a refetch delay of 10 ms. Its local queue holds 500, which is the row
 // `drain_batch_500`; in `drain_batch` it holds 100, as all the others fetch.
-// A second process gained a quarter with batching, and lost a tenth without.
+// A second process gained a quarter with batching, and lost a seventh without.
 import { Logger, makeWorkerUtils, runMigrations, runOnce } from 'graphile-worker'
 import { main, payload, priority, sql } from './common.mjs'
 

@@ -6,7 +6,7 @@ settings after installation, a pool for the producers and a connection of its
 own for each consumer; durability stays at `durable`, as that of all the others
 does. "Benchmarks" finds asyncpg the faster driver, and the program behind it
 (tools/benchmark.py) runs five consumers to a process in the drain mode, on
-uvloop; two each in two processes were the best of 1, 2, 5 and 10 in one to
+uvloop; two each in two processes were the best of those tried, 1 to 10 in one to
 four, and a pool for them no better. "Concurrency Control" for the limit of
 `drain_batch_capped`, which holds over all consumers, by a unique index.
 """

@@ -4,9 +4,9 @@ Settings and why, by the pages of its documentation
 (https://procrastinate.readthedocs.io): "Batch defer multiple jobs" for the
 bulk interface, which takes one priority a call. "Execute multiple jobs at the
 same time" for the concurrency of a worker and for several processes; two of
-three were the best of 3, 5, 10 and 30 in one to four. "Mind the size of your
+three were the best of those tried, 3 to 30 in one to four. "Mind the size of your
 PostgreSQL pool" asks for as many connections as the concurrency and one more
-where jobs are short. "Delete finished jobs" for `delete_jobs`, a twentieth
+where jobs are short. "Delete finished jobs" for `delete_jobs`, slightly
 faster than keeping them. There is no fetch of more than one job, so that
 `drain_batch` is `drain_single` again, and its line says a batch of 1.
 """
