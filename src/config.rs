@@ -105,7 +105,7 @@ pub struct Replica {
     #[arg(long, env = "LONGSHORE_RECONCILE_PERIOD", default_value = "10s", value_parser = duration, value_name = "TIME")]
     pub reconcile_period: Duration,
     /// The most Kubernetes Jobs that this replica creates at a time
-    #[arg(long, env = "LONGSHORE_CREATE_CONCURRENCY", default_value_t = 16, value_name = "REQUESTS",
+    #[arg(long, env = "LONGSHORE_CREATE_CONCURRENCY", default_value_t = 64, value_name = "REQUESTS",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub create_concurrency: u16,
     /// The most requests a second that this replica sends to Kubernetes, its lists, watches and readiness checks excepted;

@@ -84,7 +84,7 @@ impl Replica {
             tasks: Arc::default(),
             moves: Arc::new(Moves::new(db.clone(), id)),
             db,
-            creating: Arc::default(),
+            creating: Arc::new(Creating::new(config.create_concurrency.into())),
             config: config.clone(),
         };
         let hostname = nix::unistd::gethostname().ok().and_then(|it| it.into_string().ok()).unwrap_or_default();
@@ -281,6 +281,7 @@ impl Parts {
                 dispatch_delay: self.config.dispatch_delay,
                 period: self.config.claim_period,
                 concurrency: self.config.create_concurrency.into(),
+                per_sec: self.config.kube_qps,
             },
             creating: self.creating.clone(),
         }

@@ -29,7 +29,7 @@ use crate::{
         view::View,
     },
     error::chain,
-    id::{AttemptNo, JobId, KubeUid, ReplicaId},
+    id::{AttemptNo, JobId, KubeUid, Nonce, ReplicaId},
     store::{
         Db, Error, claims, jobs,
         moves::Moves,
@@ -151,8 +151,9 @@ impl Reconciler {
         // Both show every job whose cancelling is asked for.
         self.cancel_heard = false;
         drop(conn);
-        let held: HashSet<JobId> = holders.iter().map(|it| it.head().id).collect();
-        for over in changed.difference(&held) {
+        let held: HashMap<JobId, (AttemptNo, Nonce)> =
+            holders.iter().map(|it| (it.head().id, (it.head().attempt, it.nonce()))).collect();
+        for over in changed.iter().filter(|id| !held.contains_key(id)) {
             self.view.let_go(*over);
         }
         let this = &*self;
@@ -170,7 +171,7 @@ impl Reconciler {
                 Err(err) => return Err(err),
             }
         }
-        self.clear_away((!everything).then_some(&changed)).await
+        self.clear_away((!everything).then_some(&changed), &held).await
     }
 
     fn look_again(&mut self, id: JobId, pause: Duration) {
@@ -180,8 +181,22 @@ impl Reconciler {
 
     /// Sees to it that Kubernetes Jobs whose outcome is recorded are removed, once what they alone can still tell is kept;
     /// and stops those of attempts that are over.
-    async fn clear_away(&mut self, ids: Option<&HashSet<JobId>>) -> Result<(), Error> {
-        let seen = self.view.jobs_of(ids);
+    ///
+    /// `held`: the attempts that held a slot when this pass began. What runs for one of them needs no record.
+    async fn clear_away(
+        &mut self,
+        ids: Option<&HashSet<JobId>>,
+        held: &HashMap<JobId, (AttemptNo, Nonce)>,
+    ) -> Result<(), Error> {
+        let mut seen = self.view.jobs_of(ids);
+        let mut named = HashMap::new();
+        for (id, attempt, _) in &seen {
+            *named.entry((*id, *attempt)).or_insert(0) += 1;
+        }
+        seen.retain(|(id, attempt, job)| {
+            let is_held = held.get(id).is_some_and(|it| it.0 == *attempt && job.nonce == Some(it.1));
+            !(is_held && job.phase == Phase::Active && named.get(&(*id, *attempt)) == Some(&1))
+        });
         if seen.is_empty() {
             return Ok(());
         }
@@ -192,10 +207,6 @@ impl Reconciler {
         let records: HashMap<_, _> = records.into_iter().map(|it| ((it.job, it.attempt), it)).collect();
         let out_of_quota = self.db.within(claims::out_of_quota(&mut conn)).await?;
         drop(conn);
-        let mut named = HashMap::new();
-        for (id, attempt, _) in &seen {
-            *named.entry((*id, *attempt)).or_insert(0) += 1;
-        }
         for (id, attempt, job) in seen {
             let alone = named.get(&(id, attempt)) == Some(&1);
             let record = records.get(&(id, attempt));

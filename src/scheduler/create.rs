@@ -98,7 +98,12 @@ impl Scheduler {
         loop {
             let active = Active::count(&self.creating);
             // Whoever is stopping does not wait for a better moment: it gives the claim back below.
-            stop.run_until_cancelled(self.cluster.wait_to_create()).await;
+            let turn = stop.run_until_cancelled(async {
+                let turn = self.creating.turns.acquire().await;
+                self.cluster.wait_to_create().await;
+                turn
+            });
+            let turn = turn.await;
             // After whatever was waited for, the row may not be as it was read: it may be another replica's by now, or over.
             let stands = match sent_at.is_none() && read_at.elapsed() < JUST_READ {
                 true => Some(false),
@@ -123,7 +128,7 @@ impl Scheduler {
             }
             self.creating.doubt(me.nonce);
             sent_at = Some(Instant::now());
-            let sent = self.send(&job, &built, &me).await?;
+            let sent = self.send(&job, &built, &me, turn).await?;
             drop(active);
             let after = match sent {
                 Sent::Settled => {
@@ -264,8 +269,17 @@ impl Scheduler {
         Ok(())
     }
 
-    async fn send(&self, job: &Job<Claimed>, built: &KubeJob, me: &Identity<'_>) -> Result<Sent, Error> {
-        match self.cluster.create(built, me, self.lease.create_timeout()).await {
+    async fn send<Turn>(
+        &self,
+        job: &Job<Claimed>,
+        built: &KubeJob,
+        me: &Identity<'_>,
+        turn: Turn,
+    ) -> Result<Sent, Error> {
+        let made = self.cluster.create(built, me, self.lease.create_timeout()).await;
+        // The next one is sent while this one is recorded.
+        drop(turn);
+        match made {
             Ok(Made::New(uid) | Made::Before(uid)) => {
                 tracing::debug!(job = %job.id(), name = me.kube_name, "created a Kubernetes Job");
                 self.created(job.clone(), me, uid).await?;

@@ -15,7 +15,10 @@ use std::{
 };
 
 use rand::RngExt;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -34,6 +37,8 @@ use crate::{
 
 /// How soon to try again when another replica held the cap: a claim takes a few milliseconds.
 const BUSY: Duration = Duration::from_millis(15);
+/// For how long a replica claims ahead of the rate at which it may create: what it holds back, another could create.
+const AHEAD: Duration = Duration::from_millis(500);
 /// How soon to look whether the cluster has been listed: a list takes a few hundred milliseconds.
 const BLIND: Duration = Duration::from_millis(50);
 /// How long a pass waits after the database failed it.
@@ -50,6 +55,17 @@ pub struct Config {
     pub period: Duration,
     /// The most creates at a time.
     pub concurrency: usize,
+    /// The most requests a second; 0 is no bound.
+    pub per_sec: u32,
+}
+
+impl Config {
+    /// How many jobs are claimed and not created yet at most: as many again as are being created, so that the next claim
+    /// need not be made before this one's last create is sent, and one claim is for many.
+    fn ahead(&self) -> usize {
+        let of_rate = (f64::from(self.per_sec) * AHEAD.as_secs_f64()).ceil() as usize;
+        if self.per_sec == 0 { 2 * self.concurrency } else { of_rate.clamp(1, 2 * self.concurrency) }
+    }
 }
 
 /// One replica's scheduler. Cheap to clone.
@@ -69,13 +85,16 @@ pub struct Scheduler {
 }
 
 /// The creates of this process that are under way.
-#[derive(Default)]
 pub struct Creating {
     jobs: Mutex<HashSet<JobId>>,
     /// Claims under which something was sent, and what became of it is not on record. They are never handed back.
     doubtful: Mutex<HashSet<Nonce>>,
     /// Those of them that talk to Kubernetes or wait for their turn to, not those that wait for a better moment.
     active: AtomicUsize,
+    /// Whoever talks to Kubernetes has one of these.
+    turns: Semaphore,
+    /// Tells that there may be room for more.
+    ended: Notify,
     tasks: TaskTracker,
 }
 
@@ -86,6 +105,8 @@ pub enum Next {
     Rest,
     /// Nothing, until a slot becomes free: whatever else becomes pending has none either.
     Full,
+    /// Nothing, until some of what is claimed has been created.
+    Room,
     /// Look again so soon.
     Soon(Duration),
 }
@@ -93,21 +114,28 @@ pub enum Next {
 impl Scheduler {
     /// Runs until `stop`; then lets the creates that are under way end, and hands back what was not begun.
     pub async fn run(self, stop: CancellationToken) {
+        let mut thorough_at = Instant::now();
         while !stop.is_cancelled() {
-            let next = match self.db.within(self.tick(&stop)).await {
+            let thorough = Instant::now() >= thorough_at;
+            if thorough {
+                thorough_at = Instant::now() + self.config.period;
+            }
+            let next = match self.db.within(self.tick(thorough, &stop)).await {
                 Ok(next) => next,
                 Err(err) => {
                     tracing::warn!(error = chain(&err), "a pass of claiming was cut short");
+                    thorough_at = Instant::now();
                     Next::Soon(PAUSE)
                 }
             };
             let wait = match next {
-                Next::Rest | Next::Full => self.config.period.mul_f64(rand::rng().random_range(0.8..1.2)),
+                Next::Rest | Next::Full | Next::Room => self.config.period.mul_f64(rand::rng().random_range(0.8..1.2)),
                 Next::Soon(wait) => wait,
             };
             tokio::select! {
                 () = self.signals.pending(), if next == Next::Rest => {}
                 () = self.signals.freed(), if matches!(next, Next::Rest | Next::Full) => {}
+                () = self.creating.ended.notified(), if next == Next::Room => {}
                 () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => {}
             }
@@ -136,8 +164,9 @@ impl Scheduler {
         Ok(())
     }
 
-    /// One pass: what is due, what the dead left, what fits under the cap, and the creating of all that is ours.
-    pub async fn tick(&self, stop: &CancellationToken) -> Result<Next, Error> {
+    /// One pass: what is due, what the dead left, what fits under the cap, and the creating of all that is ours. A thorough one
+    /// looks for what is ours also where nothing was claimed: a claim may have been made whose answer was lost.
+    pub async fn tick(&self, thorough: bool, stop: &CancellationToken) -> Result<Next, Error> {
         let Some(tenure) = self.lease.tenure() else { return Ok(Next::Rest) };
         // A replica that cannot see the cluster claims nothing: what it claimed it could not follow, and the others can.
         if !self.view.is_complete(&self.cluster.namespaces) {
@@ -145,9 +174,11 @@ impl Scheduler {
         }
         let in_flight = self.creating.snapshot();
         let active = self.creating.active.load(Ordering::Relaxed);
-        let room = self.config.concurrency.saturating_sub(active).min(MOST_WAITING.saturating_sub(in_flight.len()));
-        if room == 0 {
-            return Ok(Next::Soon(BUSY));
+        let ahead = self.config.ahead();
+        let room = ahead.saturating_sub(active).min(MOST_WAITING.saturating_sub(in_flight.len()));
+        // A claim for one costs as much as a claim for many.
+        if room < ahead.div_ceil(4) {
+            return Ok(Next::Room);
         }
         let room = i64::try_from(room).unwrap_or(i64::MAX);
         let delay = self.config.dispatch_delay.as_secs_f64();
@@ -158,10 +189,12 @@ impl Scheduler {
             inherited = self.chores(&mut conn, room).await?;
             claim = self.claim(&mut conn, room, delay, true).await?;
         }
-        // In case a claim was made whose answer was lost, what is ours is looked for also when there was nothing to claim.
-        let read_at = Instant::now();
-        for work in claims::mine(&mut conn, self.replica, &in_flight, room).await? {
-            self.spawn(work, read_at, tenure, stop.clone());
+        let claimed = matches!(claim, Claim::Claimed { jobs: 1.., .. });
+        if thorough || inherited > 0 || claimed {
+            let read_at = Instant::now();
+            for work in claims::mine(&mut conn, self.replica, &in_flight, room).await? {
+                self.spawn(work, read_at, tenure, stop.clone());
+            }
         }
         Ok(match claim {
             // The dead may have left more than there was room for.
@@ -211,6 +244,18 @@ impl Scheduler {
 }
 
 impl Creating {
+    /// `at_once`: the most that talk to Kubernetes at a time.
+    pub fn new(at_once: usize) -> Self {
+        Self {
+            jobs: Mutex::default(),
+            doubtful: Mutex::default(),
+            active: AtomicUsize::new(0),
+            turns: Semaphore::new(at_once),
+            ended: Notify::new(),
+            tasks: TaskTracker::new(),
+        }
+    }
+
     fn snapshot(&self) -> Vec<JobId> {
         locked(&self.jobs).iter().copied().collect()
     }
@@ -262,5 +307,6 @@ impl<'a> Active<'a> {
 impl Drop for Active<'_> {
     fn drop(&mut self) {
         self.0.active.fetch_sub(1, Ordering::Relaxed);
+        self.0.ended.notify_one();
     }
 }
