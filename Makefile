@@ -1,5 +1,5 @@
 # Every command of the house, once. CI calls these.
-.PHONY: test test-cluster check fmt clippy doc sqlx sqlx-check deny
+.PHONY: test test-cluster bench check fmt clippy doc sqlx sqlx-check deny
 
 # The failpoints let a test crash a replica at each of its effects on the world: see src/effects.rs.
 FEATURES := --features failpoints
@@ -14,6 +14,11 @@ test:
 test-cluster:
 	@test -n "$$KUBECONFIG" || { echo "set KUBECONFIG to the cluster to test against" >&2; exit 2; }
 	cargo nextest run $(FEATURES) --test it -E 'not test(sim_only) and not test(architecture) and not test(schema) and not test(claim)'
+
+# What docs/benchmarks.md shows, in its short form: ROWS="submit create" measures some of it, FULL=1 for longer. With
+# KUBECONFIG set, the rows about Kubernetes ask that control plane besides the simulator.
+bench:
+	cargo bench --bench longshore -- $(if $(FULL),--full) $(ROWS)
 
 check: fmt clippy doc sqlx-check deny
 

@@ -8,6 +8,7 @@ mod http;
 mod jobs;
 mod kueue;
 mod latency;
+mod peers;
 mod report;
 mod requests;
 mod submit;
@@ -27,6 +28,7 @@ enum Row {
     Create,
     Latency,
     Requests,
+    Peers,
     Kueue,
 }
 
@@ -65,6 +67,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
             Row::Create => create::run(&args, &mut report).await,
             Row::Latency => latency::run(&args, &mut report).await,
             Row::Requests => requests::run(&args, &mut report).await,
+            Row::Peers => peers::run(&args, &mut report).await,
             Row::Kueue => kueue::run(&args, &mut report).await,
         };
         // One row that cannot be measured here must not keep the others from it.

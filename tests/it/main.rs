@@ -10,6 +10,7 @@ mod cannot_start;
 mod chaos;
 mod claim;
 mod client_commands;
+mod costs;
 mod cut_short;
 mod database_away;
 mod deadlines;
