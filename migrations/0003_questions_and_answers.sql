@@ -75,7 +75,9 @@ begin
 end
 $$;
 
--- What holds the slots, longest first: exactly the rows that the claim counts against the cap.
+-- What holds the slots, longest first: exactly the rows that the claim counts against the cap. Its order has an index, so
+-- that a page of it costs the same however many there are.
+create index jobs_holding_longest on longshore.jobs_live (claimed_at, seq) where state in ('starting', 'running', 'stopping');
 create view longshore.slots as
 select l.id as job_id, l.name, l.queue, l.namespace, l.priority, l.state, l.attempt, l.claimed_at as since,
        extract(epoch from clock_timestamp() - l.claimed_at)::double precision as held_secs,

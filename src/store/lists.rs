@@ -129,25 +129,48 @@ pub struct JobRow {
     pub spec: serde_json::Value,
 }
 
+/// One page of a list, of jobs in one state, or in any. The state is in the text, so that the plan that is made once for
+/// everyone knows it and goes by the index of that state: with the state as a parameter it would walk the whole history for
+/// the few that wait. Specs are looked up for what is on the page, and not joined to more.
+macro_rules! page {
+    ($conn:ident, $from:tt, $of_state:tt, $filter:ident, $before:ident, $limit:ident) => {
+        sqlx::query_as!(
+            JobRow,
+            "with page as materialized (
+                 select id, seq, name, queue, namespace, priority, state, attempt, failed_attempts, interruptions, policy, reason, message,
+                        due_at, expires_at, cancel_requested_at, run_at, created_at, claimed_at, started_at, finished_at
+                   from longshore." + $from + "
+                  where " + $of_state + " and ($1::text is null or queue = $1) and ($2::text is null or name = $2) and id < $3
+                  order by id desc
+                  limit $4)
+             select page.*, s.spec from page join longshore.job_specs s on s.job_id = page.id
+              order by page.id desc",
+            $filter.queue.as_deref(),
+            $filter.name.as_deref(),
+            $before,
+            $limit
+        )
+        .fetch_all($conn)
+        .await
+    };
+}
+
 /// Jobs that pass `filter`, newest first, older than `before` if given.
 pub async fn list(conn: &mut Conn, filter: &Filter, before: Option<JobId>, limit: i64) -> Result<Vec<JobRow>, Error> {
-    Ok(sqlx::query_as!(
-        JobRow,
-        "select j.id, j.seq, j.name, j.queue, j.namespace, j.priority, j.state, j.attempt, j.failed_attempts, j.interruptions, j.policy,
-                j.reason, j.message, j.due_at, j.expires_at, j.cancel_requested_at, j.run_at, j.created_at, j.claimed_at, j.started_at, j.finished_at, s.spec
-           from longshore.jobs j join longshore.job_specs s on s.job_id = j.id
-          where ($1::text is null or j.state = $1) and ($2::text is null or j.queue = $2)
-            and ($3::text is null or j.name = $3) and ($4::uuid is null or j.id < $4)
-          order by j.id desc
-          limit $5",
-        filter.state.map(StateName::name),
-        filter.queue.as_deref(),
-        filter.name.as_deref(),
-        before.map(|it| it.0),
-        limit
-    )
-    .fetch_all(conn)
-    .await?)
+    use StateName::{Cancelled, Failed, Pending, Running, Scheduled, Starting, Stopping, Succeeded};
+    let before = before.map_or(Uuid::max(), |it| it.0);
+    let rows = match filter.state {
+        None => page!(conn, "jobs", "true", filter, before, limit),
+        Some(Scheduled) => page!(conn, "jobs_live", "state = 'scheduled'", filter, before, limit),
+        Some(Pending) => page!(conn, "jobs_live", "state = 'pending'", filter, before, limit),
+        Some(Starting) => page!(conn, "jobs_live", "state = 'starting'", filter, before, limit),
+        Some(Running) => page!(conn, "jobs_live", "state = 'running'", filter, before, limit),
+        Some(Stopping) => page!(conn, "jobs_live", "state = 'stopping'", filter, before, limit),
+        Some(Succeeded) => page!(conn, "jobs", "state = 'succeeded'", filter, before, limit),
+        Some(Failed) => page!(conn, "jobs", "state = 'failed'", filter, before, limit),
+        Some(Cancelled) => page!(conn, "jobs", "state = 'cancelled'", filter, before, limit),
+    };
+    Ok(rows?)
 }
 
 /// One job.
