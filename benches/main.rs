@@ -4,11 +4,14 @@
 
 mod bare;
 mod create;
+mod growth;
 mod http;
 mod jobs;
 mod kueue;
 mod latency;
+mod memory;
 mod peers;
+mod pinned;
 mod report;
 mod requests;
 mod submit;
@@ -29,6 +32,9 @@ enum Row {
     Latency,
     Requests,
     Peers,
+    Growth,
+    Memory,
+    Pinned,
     Kueue,
 }
 
@@ -68,6 +74,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
             Row::Latency => latency::run(&args, &mut report).await,
             Row::Requests => requests::run(&args, &mut report).await,
             Row::Peers => peers::run(&args, &mut report).await,
+            Row::Growth => growth::run(&args, &mut report).await,
+            Row::Memory => memory::run(&args, &mut report).await,
+            Row::Pinned => pinned::run(&args, &mut report).await,
             Row::Kueue => kueue::run(&args, &mut report).await,
         };
         // One row that cannot be measured here must not keep the others from it.

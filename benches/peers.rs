@@ -113,7 +113,7 @@ async fn drive(dir: &Path, world: &World, peer: &str, row: &str) -> anyhow::Resu
 /// Longshore's own store does one row; answers with jobs a second.
 async fn own(world: &World, row: &str, jobs: usize) -> anyhow::Result<f64> {
     world.sql("truncate longshore.jobs, longshore.job_specs, longshore.attempts, longshore.job_events").await?;
-    let db = Arc::new(Db::with_fixed_plans(&world.url, 40)?);
+    let db = Arc::new(Db::new(&world.url, 40)?);
     let rate = match row {
         "enqueue_single_c1" => enqueue(&db, jobs, 1).await?,
         "enqueue_single_c32" => enqueue(&db, jobs, 32).await?,

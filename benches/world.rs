@@ -52,6 +52,15 @@ impl World {
         Ok(())
     }
 
+    /// Another database on the same server, with the schema in it; answers with its URL.
+    pub async fn another(&self, name: &str) -> anyhow::Result<String> {
+        let (server, _) = self.url.rsplit_once('/').context("a URL without a database")?;
+        let url = format!("{server}/{name}");
+        migrate::create_database(&url).await?;
+        migrate::run(&Db::new(&url, 2)?).await?;
+        Ok(url)
+    }
+
     pub async fn conn(&self) -> anyhow::Result<PgConnection> {
         Ok(PgConnection::connect(&self.url).await?)
     }

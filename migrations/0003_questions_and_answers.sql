@@ -1,6 +1,10 @@
 -- What auditors and operators ask, as views and functions that they may rely on: docs/sql.md shows each with its output.
 -- None of them counts or sorts a history; each is fast for one job, and for a span of time that its index bounds.
 
+-- What waits, in the order in which it will start, whatever its queue: pages of it and positions in it cost the same with a
+-- thousand queues as with one.
+create index jobs_in_order on longshore.jobs_live (priority desc, seq) where state = 'pending';
+
 -- Why a job is not running, or what became of it: the same answer as `longshore why` and GET /jobs/{id}. No row: there is
 -- no such job.
 create function longshore.why(job uuid)
@@ -43,16 +47,12 @@ begin
         since := j.pending_at;
         until := j.expires_at;
         select l.cap into cap from longshore.limits l where l.name = 'global';
-        select count(*) into held from longshore.jobs_live l where l.state in ('starting', 'running', 'stopping');
+        select h.jobs into held from longshore.held h;
         select count(*) into queue_position
-          from (select from longshore.queues q
-                cross join lateral (
-                    (select from longshore.jobs_live l
-                      where l.queue = q.name and l.state = 'pending' and l.priority > j.priority limit counted)
-                    union all
-                    (select from longshore.jobs_live l
-                      where l.queue = q.name and l.state = 'pending' and l.priority = j.priority and l.seq < j.seq
-                      limit counted)) before
+          from ((select from longshore.jobs_live l where l.state = 'pending' and l.priority > j.priority limit counted)
+                union all
+                (select from longshore.jobs_live l
+                  where l.state = 'pending' and l.priority = j.priority and l.seq < j.seq limit counted)
                 limit counted) a;
         ahead := case when queue_position = 0 then 'it is next'
                       when queue_position = 1 then '1 job is ahead of it'

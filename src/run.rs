@@ -60,7 +60,7 @@ impl Replica {
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         let id = ReplicaId::new();
-        let db = Arc::new(Db::with_fixed_plans(database_url, LOOP_CONNECTIONS)?);
+        let db = Arc::new(Db::new(database_url, LOOP_CONNECTIONS)?);
         let instance: Arc<str> = prepare(&db, config, &stop).await?.into();
         let host = config.host.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let listener = TcpListener::bind((host, config.port))

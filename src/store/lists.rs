@@ -24,19 +24,18 @@ pub struct Listed {
 /// Pending jobs in the order in which they will start, after the one at (`priority`, `seq`) if given.
 pub async fn pending(conn: &mut Conn, after: Option<(i32, i64)>, limit: i64) -> Result<Vec<Listed>, Error> {
     let (priority, seq) = after.unzip();
-    // The same walk as the claim's: each queue's head, merged. Rows after the cursor are two ranges of the index.
+    // Rows after the cursor are two ranges of the index.
     let rows = sqlx::query!(
         r#"select head.*
-             from longshore.queues q
-             cross join lateral (
+             from (
                  (select id, seq, name, queue, namespace, priority, state, created_at, claimed_at
                     from longshore.jobs_live
-                   where queue = q.name and state = 'pending' and priority = $1 and seq > $2
+                   where state = 'pending' and priority = $1 and seq > $2
                    order by seq limit $3)
                  union all
                  (select id, seq, name, queue, namespace, priority, state, created_at, claimed_at
                     from longshore.jobs_live
-                   where queue = q.name and state = 'pending' and priority < coalesce($1::bigint, 2147483648)
+                   where state = 'pending' and priority < coalesce($1::bigint, 2147483648)
                    order by priority desc, seq limit $3)
              ) head
             order by head.priority desc, head.seq
@@ -191,16 +190,10 @@ pub async fn get(conn: &mut Conn, id: JobId) -> Result<Option<JobRow>, Error> {
 pub async fn position(conn: &mut Conn, priority: i32, seq: i64) -> Result<i64, Error> {
     let ahead = sqlx::query_scalar!(
         r#"select count(*) as "ahead!"
-             from (select
-                     from longshore.queues q
-                     cross join lateral (
-                         (select from longshore.jobs_live
-                           where queue = q.name and state = 'pending' and priority > $1 limit $3)
-                         union all
-                         (select from longshore.jobs_live
-                           where queue = q.name and state = 'pending' and priority = $1 and seq < $2 limit $3)
-                     ) ahead
-                    limit $3) ahead"#,
+             from ((select from longshore.jobs_live where state = 'pending' and priority > $1 limit $3)
+                   union all
+                   (select from longshore.jobs_live where state = 'pending' and priority = $1 and seq < $2 limit $3)
+                   limit $3) ahead"#,
         priority,
         seq,
         POSITION_LIMIT

@@ -53,7 +53,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const LOCK_TIMEOUT: &str = "1s";
 
 /// What every connection is set to.
-const SETTINGS: [(&str, &str); 8] = [
+const SETTINGS: [(&str, &str); 9] = [
     ("statement_timeout", STATEMENT_TIMEOUT),
     ("lock_timeout", LOCK_TIMEOUT),
     ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
@@ -65,6 +65,9 @@ const SETTINGS: [(&str, &str); 8] = [
     // That makes the reading of a table of four rows look so dear that Postgres would compile it first, for a tenth of a
     // second each time.
     ("jit", "off"),
+    // No plan of ours hangs on what is asked. One for a statement that takes arrays, or a limit, looks to the planner as if
+    // it did, and would be made anew each time, for longer than it takes.
+    ("plan_cache_mode", "force_generic_plan"),
     // The claim is exact only when each of its statements has a snapshot of its own.
     ("default_transaction_isolation", "read committed"),
 ];
@@ -82,20 +85,9 @@ pub struct Db {
 impl Db {
     /// Prepares the pool; connects when first used. `connections` is the most it opens.
     pub fn new(url: &str, connections: u32) -> Result<Self, Error> {
-        Self::with(url, connections, &[])
-    }
-
-    /// The same for the statements that are asked again and again, whose plans never hang on what they are asked: one that
-    /// takes arrays would be planned anew each time, for longer than it takes.
-    pub fn with_fixed_plans(url: &str, connections: u32) -> Result<Self, Error> {
-        Self::with(url, connections, &[("plan_cache_mode", "force_generic_plan")])
-    }
-
-    fn with(url: &str, connections: u32, more: &[(&str, &str)]) -> Result<Self, Error> {
         let options: PgConnectOptions = url.parse().map_err(Error::Url)?;
         // Statements that are slow are told by what was asked, not by their text.
         let options = options.application_name("longshore").disable_statement_logging().options(SETTINGS);
-        let options = options.options(more.iter().copied());
         let pool = RwLock::new(fresh_pool(&options, connections));
         Ok(Self { pool, options, connections, started: Instant::now(), refuse_until: AtomicU64::new(0) })
     }

@@ -31,7 +31,7 @@ fn moves(db: &Arc<Db>, replica: ReplicaId) -> Moves {
 }
 
 fn database(url: &str) -> Arc<Db> {
-    Arc::new(Db::with_fixed_plans(url, 4).unwrap())
+    Arc::new(Db::new(url, 4).unwrap())
 }
 
 async fn submit_many(conn: &mut Conn, count: usize, priority: impl Fn(usize) -> i32) {

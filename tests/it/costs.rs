@@ -43,7 +43,7 @@ async fn a_job_costs_the_database_its_rows_and_moves_share_their_transactions() 
     // A database that no watcher of the world looks into.
     let url = format!("{}_costs", world.url);
     migrate::create_database(&url).await.unwrap();
-    let db = Arc::new(Db::with_fixed_plans(&url, 4).unwrap());
+    let db = Arc::new(Db::new(&url, 4).unwrap());
     migrate::run(&db).await.unwrap();
     let mut conn: Conn = Conn::connect(&url).await.unwrap();
     sqlx::query("update longshore.limits set cap = 1000").execute(&mut conn).await.unwrap();
@@ -53,7 +53,7 @@ async fn a_job_costs_the_database_its_rows_and_moves_share_their_transactions() 
     db.close().await;
     let before = spent(&world).await;
 
-    let db = Arc::new(Db::with_fixed_plans(&url, 4).unwrap());
+    let db = Arc::new(Db::new(&url, 4).unwrap());
     let mut conn = db.conn().await.unwrap();
     let ready: Vec<Ready> = (0..JOBS)
         .map(|index| {

@@ -3,7 +3,7 @@
 -- used. A key is taken only together with its job: not while the queue is missing.
 --
 -- Besides, with no id: how many pending jobs of which priority would start before the least of them, best first, up to $14
--- in all, in the snapshot before the insertion. Index: jobs_pending. No two lists of a statement's length are joined: that
+-- in all, in the snapshot before the insertion. Index: jobs_in_order. No two lists of a statement's length are joined: that
 -- would take its length squared.
 with asked as materialized (
     select *
@@ -45,16 +45,10 @@ select id, state = 'pending' as "waits!", null::integer as priority, null::bigin
 union all
 select null, false, ahead.priority, count(*)
 from (
-    select head.priority
-    from longshore.queues q
-    cross join lateral (
-        select priority, seq
-        from longshore.jobs_live
-        where queue = q.name and state = 'pending' and priority >= (select min(priority) from asked)
-        order by priority desc, seq
-        limit $14
-    ) head
-    order by head.priority desc
+    select priority
+    from longshore.jobs_live
+    where state = 'pending' and priority >= (select min(priority) from asked)
+    order by priority desc, seq
     limit $14
 ) ahead
 group by ahead.priority
