@@ -22,10 +22,6 @@ impl Client {
         Ok(Self { stream, buffer: Vec::with_capacity(64 * 1024) })
     }
 
-    pub async fn get(&mut self, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
-        self.ask("GET", path, b"", "application/json").await
-    }
-
     pub async fn post(&mut self, path: &str, body: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
         self.ask("POST", path, body, "application/json").await
     }

@@ -31,10 +31,10 @@ enum Row {
     Create,
     Latency,
     Requests,
-    Peers,
     Growth,
     Memory,
     Pinned,
+    Peers,
     Kueue,
 }
 

@@ -207,12 +207,4 @@ impl Process {
         let line = status.lines().find(|it| it.starts_with(name)).context("no such line")?;
         Ok(line.split_whitespace().nth(1).context("no figure")?.parse()?)
     }
-
-    /// As an orchestrator stops it.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().context("it ended")?.try_into()?);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
-        self.child.wait().await?;
-        Ok(())
-    }
 }
