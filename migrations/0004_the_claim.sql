@@ -153,34 +153,37 @@ begin
     -- that the partial index does not know: with stale statistics the planner would walk the whole backlog through that
     -- index instead of looking up the ids. What it locked cannot change before it is claimed.
     with foremost as (
-        select q.name
-        from longshore.queues q
-        cross join lateral (
-            select priority, seq
-            from longshore.jobs_live
-            where queue = q.name and state = 'pending'
-            order by priority desc, seq
-            limit 1
+        select head.queue
+        from (
+            select q.name as queue, first.priority, first.seq
+            from longshore.queues q
+            cross join lateral (
+                select priority, seq
+                from longshore.jobs_live
+                where queue = q.name and state = 'pending'
+                order by priority desc, seq
+                limit 1
+            ) first
+            order by first.priority desc, first.seq
+            limit most
         ) head
         where exists (
             select from (
                 select pending_at
                 from longshore.jobs_live
-                where queue = q.name and state = 'pending'
+                where queue = head.queue and state = 'pending'
                 order by priority desc, seq
                 limit 1000
             ) waiting
             where waiting.pending_at <= clock_timestamp() - make_interval(secs => gather_secs)
         )
-        order by head.priority desc, head.seq
-        limit most
     ), best as (
         select head.id
         from foremost
         cross join lateral (
             select id, priority, seq
             from longshore.jobs_live
-            where queue = foremost.name and state = 'pending'
+            where queue = foremost.queue and state = 'pending'
             order by priority desc, seq
             limit most
         ) head

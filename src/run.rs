@@ -32,7 +32,7 @@ use crate::{
 /// Connections of the loops, which requests can never take away from them: two for the scheduler and its creates, two for
 /// the reconciler, two for moves, and one each for NOTIFY, LISTEN, the cleaner and the sweep. None is held while Kubernetes is
 /// asked. And those of the statements that accept jobs, of which there are never more.
-const LOOP_CONNECTIONS: u32 = 10 + SUBMITS_AT_ONCE as u32;
+const LOOP_CONNECTIONS: u32 = 9 + SUBMITS_AT_ONCE as u32;
 /// The heartbeat has a connection that nobody else can use up.
 const HEART_CONNECTIONS: u32 = 1;
 /// How many statements that accept jobs are under way at a time: while one waits for its commit, the next is worked on.

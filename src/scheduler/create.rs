@@ -20,18 +20,11 @@ use crate::{
     error::chain,
     id::KubeUid,
     lease::Tenure,
-    lifecycle::{
-        AttemptEnd, Cancelled, Claimed, Created, Ending, Facts, Failed, LeadsTo, Reason, Scheduled, State, Wait,
-        WaitCode,
-    },
-    retry::{self, Next},
+    lifecycle::{Claimed, Reason, Wait, WaitCode},
     store::{
         Error,
-        claims::{self, HandBack, NeverMade, Work},
+        claims::{self, NeverMade, Work},
         jobs::Job,
-        moves::Moved,
-        signals::Signal,
-        waits,
     },
 };
 
@@ -40,9 +33,6 @@ use super::{Active, Scheduler};
 /// The first pause before a create is sent again, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
-/// How long what was read of a claim is taken for true: a quarter of the shortest lease. Nobody takes a claim over within a
-/// lease, and a Kubernetes Job that was made for it is kept for one at least, so that a create meets it.
-const JUST_READ: Duration = Duration::from_millis(250);
 /// The longest pause that a server may ask for by Retry-After: beyond it we would rather ask once too often.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// How long a request may be carried out after it was sent: the API server gives up after 60 seconds.
@@ -105,7 +95,9 @@ impl Scheduler {
             });
             let turn = turn.await;
             // After whatever was waited for, the row may not be as it was read: it may be another replica's by now, or over.
-            let stands = match sent_at.is_none() && read_at.elapsed() < JUST_READ {
+            // Not so within a part of the lease: nobody takes a claim over within one, and a Kubernetes Job that was made for
+            // it is kept for one, so that a create meets it.
+            let stands = match sent_at.is_none() && read_at.elapsed() < self.lease.create_timeout() {
                 true => Some(false),
                 false => self.stands(&job).await?,
             };
@@ -318,98 +310,5 @@ impl Scheduler {
     /// Whether the claim is as it was read, and whether its job is to be cancelled.
     async fn stands(&self, job: &Job<Claimed>) -> Result<Option<bool>, Error> {
         self.db.within(async { claims::stands(&mut *self.db.conn().await?, self.replica, job).await }).await
-    }
-
-    /// It ends before it ran, or is tried again if its policy says so.
-    async fn fail(&self, job: Job<Claimed>, reason: Reason, message: String) -> Result<(), Error> {
-        tracing::info!(job = %job.id(), reason = reason.name(), why = message, "an attempt failed before it ran");
-        let ending = Ending::new(reason, message);
-        match retry::next(&job.head().policy, &job.head().tries(), &ending, None) {
-            Next::End { counts } => {
-                let end = AttemptEnd { ending: ending.clone(), counts, log: None };
-                self.end(job, Failed { ending }, end).await
-            }
-            Next::Again { in_secs, counts, message } => {
-                let code = if ending.reason == Reason::Quota { WaitCode::Quota } else { WaitCode::Backoff };
-                let end = AttemptEnd { ending, counts, log: None };
-                self.end(job, Scheduled { in_secs, wait: Wait::new(code, message) }, end).await
-            }
-        }
-    }
-
-    async fn cancelled(&self, job: Job<Claimed>, message: &str) -> Result<(), Error> {
-        let ending = Ending::new(Reason::Cancelled, message);
-        let end = AttemptEnd { ending: ending.clone(), counts: None, log: None };
-        self.end(job, Cancelled { ending }, end).await
-    }
-
-    /// Records that the attempt is over.
-    async fn end<To: State>(&self, job: Job<Claimed>, to: To, end: AttemptEnd) -> Result<(), Error>
-    where
-        Claimed: LeadsTo<To>,
-    {
-        let id = job.id();
-        match self.moves.end(job, to, &Facts::default(), &end).await? {
-            Moved::Lost => tracing::debug!(job = %id, "another replica was first to record what became of a claim"),
-            Moved::Done(_) => {
-                self.signals.raise(Signal::Freed);
-                self.signals.raise(Signal::Ended);
-            }
-        }
-        Ok(())
-    }
-
-    /// Records that its Kubernetes Job exists.
-    async fn created(&self, job: Job<Claimed>, me: &Identity<'_>, uid: KubeUid) -> Result<(), Error> {
-        let id = job.id();
-        match self.moves.advance(job, Created { nonce: me.nonce, uid }, &Facts::default()).await? {
-            Moved::Lost => tracing::debug!(job = %id, "another replica was first to record what became of a claim"),
-            // The watch may have told of it while the row did not say so yet.
-            Moved::Done(_) => self.view.follow_job(id),
-        }
-        Ok(())
-    }
-
-    /// Shows people why it is not created yet.
-    async fn tell(&self, job: &Job<Claimed>, why: &Wait) -> Result<(), Error> {
-        let told = async {
-            let mut conn = self.db.conn().await?;
-            waits::tell(&mut conn, self.replica, job, Some(why)).await
-        };
-        self.db.within(told).await
-    }
-
-    async fn hasten_next(&self, namespace: &str) -> Result<(), Error> {
-        let freed = async { claims::quota_freed(&mut *self.db.conn().await?, namespace).await };
-        if self.db.within(freed).await? {
-            self.signals.raise(Signal::Pending);
-        }
-        Ok(())
-    }
-
-    async fn put_aside(&self, job: &Job<Claimed>, why: &Wait, proof: NeverMade) -> Result<(), Error> {
-        let put_aside = async {
-            let mut conn = self.db.conn().await?;
-            claims::put_aside(&mut conn, self.replica, job, why, proof).await
-        };
-        if self.db.within(put_aside).await? == HandBack::Done {
-            tracing::info!(job = %job.id(), code = why.code.name(), "put a job aside");
-            self.signals.raise(Signal::Freed);
-        }
-        Ok(())
-    }
-
-    /// A claim under which nothing was sent is given back; any other is left to the survivors, who find out.
-    async fn hand_back(&self, job: &Job<Claimed>, never_made: Option<NeverMade>) -> Result<(), Error> {
-        let Some(never_made) = never_made else { return Ok(()) };
-        let handed_back = async {
-            let mut conn = self.db.conn().await?;
-            claims::hand_back(&mut conn, self.replica, job, never_made).await
-        };
-        if self.db.within(handed_back).await? == HandBack::Done {
-            tracing::info!(job = %job.id(), "handed a claim back");
-            self.signals.raise(Signal::Freed);
-        }
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! that was taken over from a dead replica and a job that was claimed a moment ago are created by the same lines.
 
 mod create;
+mod record;
 
 use std::{
     collections::HashSet,

@@ -145,21 +145,22 @@ pub async fn holding(conn: &mut Conn) -> Result<Vec<Holder>, Error> {
 /// Those of `ids`, and of the jobs whose cancelling is asked for, that hold a slot.
 pub async fn holding_among(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Holder>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|it| it.0).collect();
+    // The state is asked for in words that the partial indexes do not know: with stale statistics the planner would walk all
+    // holders through one of them instead of looking up the ids.
     let rows = sqlx::query_as!(
         Row,
-        r#"select id, version, attempt, name, namespace, queue, state, nonce as "nonce!", replica, kube_uid, reason, message,
+        r#"select j.id, version, attempt, name, namespace, queue, state, nonce as "nonce!", replica, kube_uid, reason, message,
                   cancel_requested_at is not null as "cancel_requested!", policy, failed_attempts, interruptions, wait_code,
                   extract(epoch from clock_timestamp() - claimed_at)::float8 as "held_secs!",
                   extract(epoch from clock_timestamp() - start_clock_at)::float8 as start_secs,
                   extract(epoch from clock_timestamp() - started_at)::float8 as run_secs,
                   extract(epoch from clock_timestamp() - wait_since)::float8 as wait_secs
-             from longshore.jobs_live
-            where id in (select unnest($1::uuid[])
-                         union
-                         select id from longshore.jobs_live
-                          where cancel_requested_at is not null and state in ('starting', 'running'))
-              and state in ('starting', 'running', 'stopping')
-            order by id"#,
+             from (select unnest($1::uuid[]) as id
+                   union
+                   select id from longshore.jobs_live
+                    where cancel_requested_at is not null and state in ('starting', 'running')) asked
+             join longshore.jobs_live j on j.id = asked.id and j.state || '' in ('starting', 'running', 'stopping')
+            order by j.id"#,
         &ids
     )
     .fetch_all(conn)

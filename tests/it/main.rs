@@ -6,6 +6,7 @@ mod harness;
 
 mod api;
 mod architecture;
+mod batch;
 mod cannot_start;
 mod chaos;
 mod claim;
