@@ -17,7 +17,7 @@ use longshore::{
         Conn, Db, claims, intents,
         lists::{self, Filter},
         replicas,
-        submit::{self, Ready},
+        submit::{self, Intake, Ready},
         why,
     },
 };
@@ -227,7 +227,8 @@ async fn put(conn: &mut Conn, it: &Filled, ask: Ask) -> anyhow::Result<bool> {
         Ask::Claim100 => claim(conn, it, 100).await?,
         Ask::Submit => {
             let ready = [Ready::new(submission())];
-            submit::submit(conn, it.replica, &ready).await?.len() == 1
+            // One that has not counted lately what is ahead.
+            Intake::new(it.replica).submit(conn, &ready).await?.len() == 1
         }
         Ask::GetPending => whole(conn, it.last).await?,
         Ask::GetFinished => whole(conn, it.finished).await?,

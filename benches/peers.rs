@@ -21,7 +21,7 @@ use longshore::{
         gather::Gather,
         moves::{Moved, Moves},
         replicas,
-        submit::{self, Ready},
+        submit::{Intake, Ready},
     },
 };
 use serde::Deserialize;
@@ -153,9 +153,12 @@ fn submission(number: usize) -> Submission {
 }
 
 async fn enqueue(db: &Arc<Db>, jobs: usize, clients: usize) -> anyhow::Result<f64> {
-    let by = ReplicaId::new();
     // As a replica accepts them.
-    let counter = Gather::new(db.clone(), 2, move |conn, ready| Box::pin(submit::submit(conn, by, ready)));
+    let intake = Arc::new(Intake::new(ReplicaId::new()));
+    let counter = Gather::new(db.clone(), 2, move |conn, ready| {
+        let intake = intake.clone();
+        Box::pin(async move { intake.submit(conn, ready).await })
+    });
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
     for client in 0..clients {
@@ -174,14 +177,14 @@ async fn enqueue(db: &Arc<Db>, jobs: usize, clients: usize) -> anyhow::Result<f6
 }
 
 async fn enqueue_batches(db: &Arc<Db>, jobs: usize) -> anyhow::Result<f64> {
-    let (by, begun) = (ReplicaId::new(), Instant::now());
+    let (intake, begun) = (Arc::new(Intake::new(ReplicaId::new())), Instant::now());
     let mut tasks = JoinSet::new();
     for client in 0..4 {
-        let db = db.clone();
+        let (db, intake) = (db.clone(), intake.clone());
         tasks.spawn(async move {
             for batch in (client * 1_000..jobs).step_by(4_000) {
                 let ready: Vec<Ready> = (batch..jobs.min(batch + 1_000)).map(|it| Ready::new(submission(it))).collect();
-                submit::submit(&mut *db.conn().await?, by, &ready).await?;
+                intake.submit(&mut *db.conn().await?, &ready).await?;
             }
             anyhow::Ok(())
         });

@@ -20,7 +20,7 @@ use longshore::{
         claims::{self, Claim, Work},
         moves::{Moved, Moves},
         replicas,
-        submit::{self, Ready},
+        submit::{Intake, Ready},
     },
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -35,7 +35,7 @@ use crate::{
 const CAP: i32 = 100;
 /// As many as jobs that hold a slot: what becomes of them is recorded together.
 const RECORDERS: usize = CAP as usize;
-/// For submitting, claiming, and the two statements of moves that are under way at a time.
+/// For submitting, claiming, and moves.
 const CONNECTIONS: u32 = 4;
 /// How often jobs are submitted, as many together as are due.
 const TICK: Duration = Duration::from_millis(10);
@@ -147,6 +147,7 @@ async fn flow(world: &World, rate: u64, secs: u64, pinned: bool) -> anyhow::Resu
 }
 
 async fn submit_at(shared: Arc<Shared>, rate: u64) -> anyhow::Result<()> {
+    let intake = Intake::new(shared.replica);
     let begun = Instant::now();
     let mut ticks = tokio::time::interval(TICK);
     while !shared.stop.load(Ordering::Relaxed) {
@@ -154,7 +155,7 @@ async fn submit_at(shared: Arc<Shared>, rate: u64) -> anyhow::Result<()> {
         let due = (begun.elapsed().as_secs_f64() * rate as f64) as u64;
         let count = due.saturating_sub(shared.submitted.load(Ordering::Relaxed));
         let ready: Vec<Ready> = (0..count).map(|_| Ready::new(submission())).collect();
-        submit::submit(&mut *shared.db.conn().await?, shared.replica, &ready).await?;
+        intake.submit(&mut *shared.db.conn().await?, &ready).await?;
         shared.submitted.fetch_add(count, Ordering::Relaxed);
     }
     Ok(())

@@ -24,7 +24,7 @@ use crate::{
         decide::Rules,
     },
     scheduler::{self, Creating, Scheduler},
-    store::{self, Db, gather::Gather, limits, migrate, moves::Moves, replicas, signals::Signals, submit},
+    store::{self, Db, gather::Gather, limits, migrate, moves::Moves, replicas, signals::Signals, submit::Intake},
     sweep,
     trouble::Table,
 };
@@ -232,13 +232,16 @@ impl Parts {
     }
 
     async fn serve(&self, listener: TcpListener, stop: &CancellationToken) {
-        let replica = self.id;
+        let intake = Arc::new(Intake::new(self.id));
+        let shared = intake.clone();
         let api = Api {
             replica: self.id,
             db: self.requests_db.clone(),
             submissions: Gather::new(self.db.clone(), SUBMITS_AT_ONCE, move |conn, ready| {
-                Box::pin(submit::submit(conn, replica, ready))
+                let intake = shared.clone();
+                Box::pin(async move { intake.submit(conn, ready).await })
             }),
+            intake,
             cluster: self.cluster.clone(),
             view: self.view.clone(),
             signals: self.signals.clone(),

@@ -16,7 +16,7 @@ use crate::{
     store::{
         Error,
         signals::Signal,
-        submit::{self, QUEUES, Ready, Submitted},
+        submit::{QUEUES, Ready, Submitted},
     },
 };
 
@@ -186,7 +186,7 @@ impl Batch {
     }
 
     async fn try_submit(&self, ready: &[Ready]) -> Result<Vec<Submitted>, Error> {
-        let submit = async { submit::submit(&mut *self.api.db.conn().await?, self.api.replica, ready).await };
+        let submit = async { self.api.intake.submit(&mut *self.api.db.conn().await?, ready).await };
         self.api.db.within(submit).await
     }
 

@@ -30,7 +30,7 @@ use crate::{
         Db,
         gather::Gather,
         signals::Signals,
-        submit::{Ready, Submitted},
+        submit::{Intake, Ready, Submitted},
     },
 };
 
@@ -49,6 +49,8 @@ const LONGEST_BATCH: Duration = Duration::from_secs(600);
 pub struct Api {
     pub replica: ReplicaId,
     pub db: Arc<Db>,
+    pub intake: Arc<Intake>,
+    /// The same for those who come alone, served together.
     pub submissions: Arc<Gather<Ready, Submitted>>,
     pub cluster: Arc<Cluster>,
     pub view: Arc<View>,

@@ -1,6 +1,10 @@
 //! Accepting jobs. What [`submit`] answered with [`Submitted::New`] is committed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use jiff_sqlx::ToSqlx;
 use uuid::Uuid;
@@ -16,6 +20,8 @@ use super::{Conn, Error, notices};
 /// Positions are counted up to here: beyond it nobody waits for a number, and a long backlog costs a submission no more
 /// than a short one.
 pub const POSITION_LIMIT: i64 = 1_000;
+/// For how long a crowd that was counted is taken for there: in that time a cluster starts a few dozen jobs.
+const CROWD_STAYS: Duration = Duration::from_millis(100);
 /// The most queues. Each costs every claim a look at its head.
 pub const QUEUES: i64 = 1_000;
 
@@ -61,10 +67,38 @@ impl Ready {
     }
 }
 
-/// Accepts jobs in one transaction, in their order, and says of each how that ended. A queue comes into being with the
-/// first job there.
-pub async fn submit(conn: &mut Conn, by: ReplicaId, ready: &[Ready]) -> Result<Vec<Submitted>, Error> {
-    let mut ended: HashMap<JobId, Submitted> = insert(conn, by, &ready.iter().collect::<Vec<_>>()).await?;
+/// Where one replica accepts jobs.
+pub struct Intake {
+    by: ReplicaId,
+    /// When more jobs than anybody counts were last seen to be ahead, and of which priority or better.
+    crowd: Mutex<Option<(Instant, i32)>>,
+}
+
+impl Intake {
+    pub fn new(by: ReplicaId) -> Self {
+        Self { by, crowd: Mutex::default() }
+    }
+
+    /// Accepts jobs, in their order, and says of each how that ended: in one transaction, but for those whose queue comes into
+    /// being with them.
+    pub async fn submit(&self, conn: &mut Conn, ready: &[Ready]) -> Result<Vec<Submitted>, Error> {
+        submit(conn, self, ready).await
+    }
+
+    /// How many to count that are ahead of jobs of at most this priority.
+    fn limit(&self, priority: i32) -> i64 {
+        let known = self.crowd().is_some_and(|(at, of)| priority <= of && at.elapsed() < CROWD_STAYS);
+        if known { 0 } else { POSITION_LIMIT }
+    }
+
+    fn crowd(&self) -> MutexGuard<'_, Option<(Instant, i32)>> {
+        // It is whole after every statement.
+        self.crowd.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn submit(conn: &mut Conn, intake: &Intake, ready: &[Ready]) -> Result<Vec<Submitted>, Error> {
+    let mut ended: HashMap<JobId, Submitted> = insert(conn, intake, &ready.iter().collect::<Vec<_>>()).await?;
     used(conn, ready, &mut ended).await?;
     let left: Vec<&Ready> = ready.iter().filter(|it| !ended.contains_key(&it.id)).collect();
     if !left.is_empty() {
@@ -76,7 +110,7 @@ pub async fn submit(conn: &mut Conn, by: ReplicaId, ready: &[Ready]) -> Result<V
             }
         }
         let left: Vec<&Ready> = left.into_iter().filter(|it| !ended.contains_key(&it.id)).collect();
-        ended.extend(insert(conn, by, &left).await?);
+        ended.extend(insert(conn, intake, &left).await?);
         used(conn, ready, &mut ended).await?;
     }
     let nothing_of =
@@ -85,12 +119,14 @@ pub async fn submit(conn: &mut Conn, by: ReplicaId, ready: &[Ready]) -> Result<V
 }
 
 /// Tries to insert all of `ready`; answers those that were.
-async fn insert(conn: &mut Conn, by: ReplicaId, ready: &[&Ready]) -> Result<HashMap<JobId, Submitted>, Error> {
+async fn insert(conn: &mut Conn, intake: &Intake, ready: &[&Ready]) -> Result<HashMap<JobId, Submitted>, Error> {
     if ready.is_empty() {
         return Ok(HashMap::new());
     }
     let mut columns = Columns::default();
     ready.iter().for_each(|it| columns.add(it));
+    let (least, most) = columns.priorities.iter().fold((i32::MAX, i32::MIN), |it, p| (it.0.min(*p), it.1.max(*p)));
+    let limit = intake.limit(most);
     let inserted = effects::at(Effect::Submit, async {
         let rows = sqlx::query_file!(
             "src/store/sql/submit_jobs.sql",
@@ -106,8 +142,8 @@ async fn insert(conn: &mut Conn, by: ReplicaId, ready: &[&Ready]) -> Result<Hash
             &columns.spec_hashes as _,
             &columns.keys as _,
             &columns.request_hashes as _,
-            by.0,
-            POSITION_LIMIT
+            intake.by.0,
+            limit
         )
         .fetch_all(conn)
         .await?;
@@ -122,6 +158,12 @@ async fn insert(conn: &mut Conn, by: ReplicaId, ready: &[&Ready]) -> Result<Hash
         if let (Some(priority), Some(jobs)) = (row.priority, row.jobs) {
             ahead.insert(priority, jobs);
         }
+    }
+    if ahead.values().sum::<i64>() >= POSITION_LIMIT {
+        *intake.crowd() = Some((Instant::now(), least));
+    }
+    if limit == 0 {
+        ahead.insert(i32::MAX, POSITION_LIMIT);
     }
     let accepted: HashMap<Uuid, bool> = rows.into_iter().filter_map(|row| Some((row.id?, row.waits))).collect();
     let mut ended = HashMap::with_capacity(ready.len());

@@ -13,7 +13,7 @@ use longshore::{
         jobs::{self, Holder},
         moves::{Moved, Moves},
         replicas,
-        submit::{self, Ready},
+        submit::{Intake, Ready},
     },
 };
 use sqlx::Connection;
@@ -46,7 +46,7 @@ async fn submit_many(conn: &mut Conn, count: usize, priority: impl Fn(usize) -> 
             policy: Default::default(),
             spec: Spec::default(),
         };
-        submit::submit(conn, ReplicaId::new(), &[Ready::new(submission)]).await.unwrap();
+        Intake::new(ReplicaId::new()).submit(conn, &[Ready::new(submission)]).await.unwrap();
     }
 }
 
@@ -253,6 +253,34 @@ async fn what_is_cancelled_while_it_falls_due_cuts_no_pass_short() {
         cancelling.join_all().await;
     }
     world.finish().await;
+}
+
+#[tokio::test]
+async fn the_number_of_held_slots_follows_whoever_moves_rows() {
+    let world = World::new(7).await;
+    let mut conn = world.conn().await;
+    let insert = "insert into longshore.jobs (id, priority, queue, state, name, namespace, nonce, kube_uid, attempt, claimed_at)
+                  select gen_random_uuid(), n, 'default', 'starting', 'job', 'default', gen_random_uuid(), 'u' || n, 1, now()
+                    from generate_series(1, 5) n";
+    let end =
+        "update longshore.jobs set state = 'failed', reason = 'lost', message = '', nonce = null, kube_uid = null,
+                      finished_at = now(), part = now() where priority = 5";
+    let steps: [(&'static str, i64); 9] = [
+        (insert, 5),
+        (end, 4),
+        ("update longshore.jobs_live set priority = priority + 10", 4),
+        ("delete from longshore.jobs where priority = 11", 3),
+        ("delete from longshore.jobs_live where priority = 12", 2),
+        ("begin; delete from longshore.jobs; rollback", 2),
+        ("truncate longshore.jobs", 0),
+        ("update longshore.held set jobs = 3", 3),
+        ("select longshore.check_held()", 0),
+    ];
+    for (step, held) in steps {
+        sqlx::raw_sql(step).execute(&mut conn).await.unwrap();
+        let kept: i64 = scalar(&mut conn, "select jobs from longshore.held").await;
+        assert_eq!(kept, held, "after {step}");
+    }
 }
 
 /// The plan of the claim, whatever the size of the backlog.

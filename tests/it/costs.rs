@@ -13,7 +13,7 @@ use longshore::{
         migrate,
         moves::{Moved, Moves},
         replicas,
-        submit::{self, Ready},
+        submit::{Intake, Ready},
     },
 };
 use sqlx::{Connection, Row};
@@ -69,7 +69,7 @@ async fn a_job_costs_the_database_its_rows_and_moves_share_their_transactions() 
             })
         })
         .collect();
-    submit::submit(&mut conn, replica, &ready).await.unwrap();
+    Intake::new(replica).submit(&mut conn, &ready).await.unwrap();
     let moves = Moves::new(db.clone(), replica);
     let mut claims = 0;
     while let Claim::Claimed { jobs: 1.., .. } = claims::claim(&mut conn, replica, 100, 0.0, false).await.unwrap() {

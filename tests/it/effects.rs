@@ -13,7 +13,7 @@ use longshore::{
     spec::{Spec, Start, Submission},
     store::{
         claims, history, replicas,
-        submit::{self, Ready},
+        submit::{Intake, Ready},
     },
 };
 use nix::sys::signal::Signal;
@@ -103,13 +103,13 @@ async fn leave_behind(world: &mut World) {
         policy: Policy::default(),
         spec,
     };
-    submit::submit(&mut conn, dead, &[Ready::new(submission.clone())]).await.unwrap();
+    Intake::new(dead).submit(&mut conn, &[Ready::new(submission.clone())]).await.unwrap();
     replicas::beat(&mut conn, dead, "dead", 60.0).await.unwrap();
     claims::claim(&mut conn, dead, 1, 0.0, true).await.unwrap();
     replicas::beat(&mut conn, dead, "dead", 0.0).await.unwrap();
     let policy = Policy { queue_timeout_secs: Some(0.001), ..Policy::default() };
     let late = Submission { name: "late".into(), policy, ..submission };
-    submit::submit(&mut conn, dead, &[Ready::new(late)]).await.unwrap();
+    Intake::new(dead).submit(&mut conn, &[Ready::new(late)]).await.unwrap();
 }
 
 async fn everything_ended(world: &World) -> bool {
