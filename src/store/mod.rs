@@ -44,7 +44,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long callers are refused at once after the database was found away, so that they do not queue up behind it.
 const AWAY_PAUSE_MILLIS: u64 = 500;
 /// A connection that was idle for longer is asked whether it still stands before it is used.
-const TRUSTED: Duration = Duration::from_secs(1);
+const TRUSTED: Duration = Duration::from_millis(100);
 /// No statement of ours takes longer unless something is wrong; then its locks are to be given back.
 const STATEMENT_TIMEOUT: &str = "15s";
 /// Longer than a statement may take at the server: whatever takes longer is not answered any more.

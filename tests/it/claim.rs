@@ -31,7 +31,8 @@ fn moves(db: &Arc<Db>, replica: ReplicaId) -> Moves {
 }
 
 fn database(url: &str) -> Arc<Db> {
-    Arc::new(Db::new(url, 4).unwrap())
+    // One for each of ten claimers: none is to wait for a connection that waits for another one.
+    Arc::new(Db::new(url, 12).unwrap())
 }
 
 async fn submit_many(conn: &mut Conn, count: usize, priority: impl Fn(usize) -> i32) {
