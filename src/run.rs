@@ -29,10 +29,10 @@ use crate::{
     trouble::Table,
 };
 
-/// Connections of the loops, which requests can never take away from them: two for the scheduler and its creates, two for
-/// the reconciler, two for moves, and one each for NOTIFY, LISTEN, the cleaner and the sweep. None is held while Kubernetes is
-/// asked. And those of the statements that accept jobs, of which there are never more.
-const LOOP_CONNECTIONS: u32 = 9 + SUBMITS_AT_ONCE as u32;
+/// Connections of the loops alone, which requests can never take away from them: two for the scheduler and its creates, two
+/// for the reconciler, one for moves, and one each for NOTIFY, LISTEN, the cleaner and the sweep. None is held while
+/// Kubernetes is asked.
+const LOOP_CONNECTIONS: u32 = 9;
 /// The heartbeat has a connection that nobody else can use up.
 const HEART_CONNECTIONS: u32 = 1;
 /// How many statements that accept jobs are under way at a time: while one waits for its commit, the next is worked on.
@@ -237,7 +237,7 @@ impl Parts {
         let api = Api {
             replica: self.id,
             db: self.requests_db.clone(),
-            submissions: Gather::new(self.db.clone(), SUBMITS_AT_ONCE, move |conn, ready| {
+            submissions: Gather::new(self.requests_db.clone(), SUBMITS_AT_ONCE, move |conn, ready| {
                 let intake = shared.clone();
                 Box::pin(async move { intake.submit(conn, ready).await })
             }),

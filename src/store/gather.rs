@@ -116,7 +116,11 @@ impl<A: Send + Sync + 'static, R: Send + 'static> Gather<A, R> {
     }
 
     async fn ask_all(&self, asks: &[A]) -> Result<Vec<R>, Error> {
-        self.db.within(async { (self.run)(&mut *self.db.conn().await?, asks).await }).await
+        let asked = self.db.within(async { (self.run)(&mut *self.db.conn().await?, asks).await }).await;
+        if let Err(Error::NoAnswer(_)) = &asked {
+            self.db.broke();
+        }
+        asked
     }
 
     fn take(&self) -> (Vec<A>, Vec<Answer<R>>) {

@@ -23,7 +23,7 @@ pub mod why;
 
 use std::{
     sync::{
-        PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -44,7 +44,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long callers are refused at once after the database was found away, so that they do not queue up behind it.
 const AWAY_PAUSE_MILLIS: u64 = 500;
 /// A connection that was idle for longer is asked whether it still stands before it is used.
-const TRUSTED: Duration = Duration::from_millis(100);
+const TRUSTED: Duration = Duration::from_secs(1);
 /// No statement of ours takes longer unless something is wrong; then its locks are to be given back.
 const STATEMENT_TIMEOUT: &str = "15s";
 /// Longer than a statement may take at the server: whatever takes longer is not answered any more.
@@ -80,6 +80,8 @@ pub struct Db {
     started: Instant,
     /// Milliseconds since `started` until which callers are refused.
     refuse_until: AtomicU64,
+    /// When a connection was last found broken: those that were not used since may be broken as well.
+    broke_at: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Db {
@@ -88,8 +90,10 @@ impl Db {
         let options: PgConnectOptions = url.parse().map_err(Error::Url)?;
         // Statements that are slow are told by what was asked, not by their text.
         let options = options.application_name("longshore").disable_statement_logging().options(SETTINGS);
-        let pool = RwLock::new(fresh_pool(&options, connections));
-        Ok(Self { pool, options, connections, started: Instant::now(), refuse_until: AtomicU64::new(0) })
+        let broke_at = Arc::default();
+        let pool = RwLock::new(fresh_pool(&options, connections, &broke_at));
+        let (started, refuse_until) = (Instant::now(), AtomicU64::new(0));
+        Ok(Self { pool, options, connections, started, refuse_until, broke_at })
     }
 
     /// Does `work`, and gives it up when it takes longer than any statement may: the network lost the connection without a
@@ -107,10 +111,15 @@ impl Db {
     /// Leaves every connection to its fate, and makes new ones from now on.
     pub fn renew(&self) {
         tracing::warn!("the database does not answer; connecting anew");
-        let fresh = fresh_pool(&self.options, self.connections);
+        let fresh = fresh_pool(&self.options, self.connections, &self.broke_at);
         let old = std::mem::replace(&mut *self.pool.write().unwrap_or_else(PoisonError::into_inner), fresh);
         // Not waited for: what hangs may hang until the kernel gives up.
         drop(old.close());
+    }
+
+    /// A connection broke under a statement.
+    fn broke(&self) {
+        *self.broke_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     fn pool(&self) -> PgPool {
@@ -159,15 +168,18 @@ impl Db {
     }
 }
 
-fn fresh_pool(options: &PgConnectOptions, connections: u32) -> PgPool {
+fn fresh_pool(options: &PgConnectOptions, connections: u32, broke_at: &Arc<Mutex<Option<Instant>>>) -> PgPool {
+    let broke_at = broke_at.clone();
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         // A question before each statement would double the round trips of a busy replica.
         .test_before_acquire(false)
-        .before_acquire(|conn, meta| {
+        .before_acquire(move |conn, meta| {
+            let broke_at = *broke_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let in_doubt = broke_at.is_some_and(|it| it.elapsed() <= meta.idle_for);
             Box::pin(async move {
-                if meta.idle_for > TRUSTED {
+                if in_doubt || meta.idle_for > TRUSTED {
                     sqlx::Connection::ping(conn).await?;
                 }
                 Ok(true)

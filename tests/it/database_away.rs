@@ -55,11 +55,19 @@ async fn while_the_database_refuses_requests_are_503_at_once_and_all_recovers_wi
 #[tokio::test(flavor = "multi_thread")]
 async fn a_submission_whose_answer_is_lost_is_unknown_and_its_key_finds_it() {
     let (world, proxy, replica) = behind_a_proxy(0).await;
-    // So that the connection is there, and the insertion itself is what is not answered.
-    world.submit(&replica, &job("first", 10, 0)).await;
-    proxy.set(Mode::LoseAnswers);
-    let (status, problem) = submit_raw(&world, &replica, "k").await;
-    assert_eq!((status, problem["code"].as_str().unwrap()), (503, "outcome_unknown"), "{problem}");
+    eventually("an insertion is not answered", async || {
+        // So that the connection is there, and the insertion itself is what is not answered. It may be looked after just
+        // then, and found broken: nothing was done, and that is what is said.
+        proxy.set(Mode::Pass);
+        if submit_raw(&world, &replica, "first").await.0 == 503 {
+            return None;
+        }
+        proxy.set(Mode::LoseAnswers);
+        let (status, problem) = submit_raw(&world, &replica, "k").await;
+        assert_eq!(status, 503, "{problem}");
+        (problem["code"] == "outcome_unknown").then_some(())
+    })
+    .await;
     proxy.set(Mode::Pass);
     let answer = eventually("the database is back", async || {
         let (status, answer) = submit_raw(&world, &replica, "k").await;
@@ -68,7 +76,7 @@ async fn a_submission_whose_answer_is_lost_is_unknown_and_its_key_finds_it() {
     .await;
     assert!([200, 202].contains(&answer.0), "{answer:?}");
     let names = world.names(&replica, "pending").await;
-    assert_eq!(names, ["first", "kept"], "it was asked for twice and is there once");
+    assert_eq!(names.len(), 2, "each was asked for twice and is there once: {names:?}");
     world.finish().await;
 }
 
