@@ -1,4 +1,4 @@
-//! Accepting jobs. What [`submit`] answered with [`Submitted::New`] is committed.
+//! Accepting jobs. What [`Intake::submit`] answered with [`Submitted::New`] is committed.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
