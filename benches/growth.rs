@@ -12,12 +12,12 @@ use longshore::{
     id::{JobId, ReplicaId},
     lifecycle::StateName,
     retry::Policy,
+    roles::Roles,
     spec::{Spec, Start, Submission},
     store::{
-        Conn, Db, claims, intents,
-        lists::{self, Filter},
-        replicas,
+        Conn, Db, claims, intents, lists, replicas,
         submit::{self, Intake, Ready},
+        walk::{Filter, Name},
         why,
     },
 };
@@ -204,7 +204,7 @@ async fn fill(world: &World, size: &Size) -> anyhow::Result<Filled> {
             .await?;
     conn.close().await?;
     let (db, replica) = (Db::new(&url, 1)?, ReplicaId::new());
-    replicas::beat(&mut *db.conn().await?, replica, "bench", 86_400.0).await?;
+    replicas::beat(&mut *db.conn().await?, replica, "bench", Roles::ALL, 86_400.0).await?;
     Ok(Filled { db, replica, last: JobId(last), last_at: (priority, seq), finished: JobId(finished) })
 }
 
@@ -237,14 +237,16 @@ async fn put(conn: &mut Conn, it: &Filled, ask: Ask) -> anyhow::Result<bool> {
         Ask::Page => page(conn, Filter::default(), None).await? == 100,
         Ask::PageOlder => page(conn, Filter::default(), Some(it.last)).await? == 100,
         Ask::PageOf(state) => {
-            let rows = page(conn, Filter { state: Some(state), ..Filter::default() }, None).await?;
+            let rows = page(conn, Filter { states: vec![state], ..Filter::default() }, None).await?;
             (rows == 0) == matches!(state, StateName::Scheduled | StateName::Cancelled)
         }
         Ask::PageQueue => page(conn, Filter { queue: Some("aside".into()), ..Filter::default() }, None).await? == 10,
-        Ask::PageName => page(conn, Filter { name: Some("job-5".into()), ..Filter::default() }, None).await? == 1,
-        Ask::Position => lists::position(conn, it.last_at.0, it.last_at.1).await? == submit::POSITION_LIMIT,
+        Ask::PageName => {
+            page(conn, Filter { name: Some(Name::Exact("job-5".into())), ..Filter::default() }, None).await? == 1
+        }
+        Ask::Position => lists::position(conn, "queue-0", it.last_at.0, it.last_at.1).await? == submit::POSITION_LIMIT,
         Ask::Why => why::why(conn, it.last).await?.is_some_and(|it| it.queue_position.is_some()),
-        Ask::Cancel => intents::cancel(conn, it.replica, it.last).await? == intents::Cancel::Done,
+        Ask::Cancel => matches!(intents::cancel(conn, it.replica, it.last).await?, intents::Cancel::Done { .. }),
     })
 }
 
@@ -261,7 +263,7 @@ async fn whole(conn: &mut Conn, id: JobId) -> anyhow::Result<bool> {
 }
 
 async fn page(conn: &mut Conn, filter: Filter, before: Option<JobId>) -> anyhow::Result<usize> {
-    Ok(lists::list(conn, &filter, before, PAGE).await?.len())
+    Ok(lists::list(conn, &filter, before, PAGE).await?.0.len())
 }
 
 fn submission() -> Submission {

@@ -14,6 +14,7 @@ use anyhow::Context;
 use longshore::{
     id::{KubeUid, ReplicaId},
     lifecycle::{AttemptEnd, Created, Ending, Facts, Reason, Succeeded},
+    roles::Roles,
     spec::{Spec, Start, Submission},
     store::{
         Db,
@@ -206,7 +207,7 @@ async fn drain(db: &Arc<Db>, jobs: usize, batches: bool) -> anyhow::Result<f64> 
         tasks.spawn(async move {
             let replica = ReplicaId::new();
             let mut conn = db.conn().await?;
-            replicas::beat(&mut conn, replica, "bench", 600.0).await?;
+            replicas::beat(&mut conn, replica, "bench", Roles::ALL, 600.0).await?;
             let moves = Moves::new(db.clone(), replica);
             while ended.load(Ordering::Relaxed) < jobs {
                 match claims::claim(&mut conn, replica, most, 0.0, true).await? {

@@ -14,6 +14,7 @@ use longshore::{
     id::{JobId, KubeUid, ReplicaId},
     lifecycle::{AttemptEnd, Created, Ending, Facts, Reason, Running, Succeeded},
     retry::Policy,
+    roles::Roles,
     spec::{Spec, Start, Submission},
     store::{
         Db,
@@ -112,7 +113,7 @@ async fn flow(world: &World, rate: u64, secs: u64, pinned: bool) -> anyhow::Resu
         ended: AtomicU64::new(0),
         in_flight: Mutex::default(),
     });
-    replicas::beat(&mut *shared.db.conn().await?, shared.replica, "bench", 86_400.0).await?;
+    replicas::beat(&mut *shared.db.conn().await?, shared.replica, "bench", Roles::ALL, 86_400.0).await?;
     let mut holder = PgConnection::connect(&url).await?;
     if pinned {
         holder.execute("begin isolation level repeatable read").await?;

@@ -1,27 +1,33 @@
 //! The command line: what each command starts, in which order, and how it stops.
 
 use std::{
+    io::Write,
     net::{IpAddr, Ipv4Addr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     client,
-    cluster::connect,
-    config,
+    cluster::{
+        connect,
+        policy::{self, PodPolicy},
+    },
+    config, doctor,
     embedded::Postgres,
     run::Replica,
     sim::{Sim, SimConfig},
     spec::duration,
     store::{Db, migrate},
     telemetry,
+    templates::jq,
 };
 
 /// Queues Kubernetes Jobs in Postgres, and creates them by priority under an exact cap.
@@ -42,19 +48,31 @@ enum Command {
     Dev(Dev),
     /// Bring the database's schema up to date
     Migrate(Migrate),
+    /// Find out what is wrong, and what to do about it: database, schema, permissions, quotas, clocks, watches
+    Doctor(Box<doctor::Doctor>),
     /// Run the simulated cluster alone
     Sim(SimArgs),
+    /// Print the pod policy that is in force where no file is given, or check a file
+    PodPolicy {
+        /// The file to check, as --pod-policy takes it
+        file: Option<PathBuf>,
+    },
+    /// Print what a shell needs to complete commands, as in `longshore completion bash > FILE`
+    Completion { shell: Shell },
     #[command(flatten)]
     Client(client::Command),
 }
 
 #[derive(Args)]
 struct Serve {
+    /// The same as --filter
+    #[arg(value_name = "FILTER", conflicts_with_all = ["filter", "from_file"])]
+    positional_filter: Option<String>,
     /// The cluster's kubeconfig [default: the pod's service account, else KUBECONFIG, else ~/.kube/config]
-    #[arg(long, env = "LONGSHORE_KUBECONFIG", value_name = "FILE", conflicts_with = "dry_run")]
+    #[arg(long, env = "LONGSHORE_KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Use a simulated cluster in this process, and, without --database-url and --data-dir, a database that is thrown away
-    #[arg(long, env = "LONGSHORE_DRY_RUN")]
+    #[arg(long, env = "LONGSHORE_DRY_RUN", value_parser = config::truth)]
     dry_run: bool,
     /// How long a job of a dry run takes
     #[arg(long, env = "LONGSHORE_DRY_RUN_DURATION", default_value = "10s", value_parser = duration, value_name = "TIME")]
@@ -65,6 +83,19 @@ struct Serve {
     database: config::Database,
     #[command(flatten)]
     log: config::Log,
+}
+
+impl Serve {
+    /// What clap cannot check: for it, a variable that says no to a flag is that flag, and would forbid another.
+    fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !self.dry_run || self.kubeconfig.is_none(),
+            "--dry-run uses a simulated cluster: leave out --kubeconfig (LONGSHORE_KUBECONFIG), or --dry-run \
+             (LONGSHORE_DRY_RUN)"
+        );
+        self.database.check()?;
+        self.replica.check()
+    }
 }
 
 #[derive(Args)]
@@ -109,18 +140,32 @@ struct SimArgs {
     log: config::Log,
 }
 
+/// The whole command line, which `docs/reference` is made of.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Everything that `main` does. Postgres is started from here, the main thread, because it ends with the thread that
 /// started it.
 pub fn main() -> ExitCode {
+    if let Some(ended) = jq::work_if_asked() {
+        return ended;
+    }
     // One TLS stack; it can only be installed once, and this is the only place that does.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
     let done = match cli.command {
+        Command::Completion { shell } => {
+            complete(shell);
+            Ok(())
+        }
+        Command::Doctor(args) => return with_runtime(doctor::run(&cli.connection.url, *args)),
         Command::Client(command) => return with_runtime(client::run(cli.connection, command)),
         Command::Serve(args) => serve(args),
         Command::Dev(args) => dev(args),
         Command::Migrate(args) => migrate(&args),
         Command::Sim(args) => sim(args),
+        Command::PodPolicy { file } => pod_policy(file.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -131,9 +176,29 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve(args: Serve) -> anyhow::Result<()> {
+fn pod_policy(file: Option<&Path>) -> anyhow::Result<()> {
+    match file {
+        None => print!("{}", policy::DEFAULT),
+        Some(file) => {
+            PodPolicy::read(file)?;
+            println!("{} is a pod policy that can be used", file.display());
+        }
+    }
+    Ok(())
+}
+
+fn complete(shell: Shell) {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command(), "longshore", &mut text);
+    // Whoever does not read it to its end does not want it.
+    let _ = std::io::stdout().write_all(&text);
+}
+
+fn serve(mut args: Serve) -> anyhow::Result<()> {
+    args.replica.filter.filter = args.positional_filter.take().or(args.replica.filter.filter);
     telemetry::start(&args.log.log_level, args.log.log_format)?;
-    args.replica.check()?;
+    args.check()?;
+    let _traces = args.replica.trace()?;
     let postgres = match args.database.given_url() {
         Some(_) => None,
         None if args.dry_run && args.database.data_dir.is_none() => {
@@ -167,6 +232,7 @@ fn serve(args: Serve) -> anyhow::Result<()> {
 fn dev(args: Dev) -> anyhow::Result<()> {
     telemetry::start(&args.log.log_level, args.log.log_format)?;
     args.replica.check()?;
+    let _traces = args.replica.trace()?;
     let dir = args.database.data_dir();
     let postgres = match args.database.given_url() {
         Some(_) => None,
@@ -187,6 +253,8 @@ fn dev(args: Dev) -> anyhow::Result<()> {
         println!(
             r#"
 Longshore is up, with a simulated cluster in which a job takes {duration:?}. Ctrl-C stops it; its data is kept in {dir}.
+
+Look at it in a browser: {api}/
 
 Submit a job, and see it:
   curl -s {api}/jobs -d '{{"name":"hello","priority":2,"command":["echo","hello"]}}'

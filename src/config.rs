@@ -4,7 +4,16 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use crate::{lifecycle::KeepLogs, spec::duration, telemetry::LogFormat, trouble::Override};
+use crate::{
+    egress::Allow,
+    lifecycle::KeepLogs,
+    roles::{Role, Roles},
+    spec::duration,
+    telemetry::LogFormat,
+    templates::jq::FilterFlags,
+    traces::Traces,
+    trouble::Override,
+};
 
 /// Flags of every command that runs in the foreground and logs.
 #[derive(Debug, Clone, Args)]
@@ -36,8 +45,23 @@ pub struct Database {
 impl Database {
     /// The URL that was given, by flag or environment.
     pub fn given_url(&self) -> Option<String> {
-        let from_env = || std::env::var("DATABASE_URL").ok();
-        self.database_url.clone().or_else(from_env).filter(|it| !it.is_empty())
+        unless_empty(self.database_url.clone()).or_else(|| unless_empty(std::env::var("DATABASE_URL").ok()))
+    }
+
+    /// Whether what says which database says nothing, as a variable does whose Secret lacks the key. Each replica would take
+    /// a Postgres of its own, and so a queue of its own.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let empty = match (self.database_url.as_deref(), std::env::var_os("DATABASE_URL")) {
+            (Some(""), _) => "--database-url (LONGSHORE_DATABASE_URL)",
+            (None, Some(url)) if url.is_empty() => "DATABASE_URL",
+            _ => return Ok(()),
+        };
+        anyhow::ensure!(
+            self.given_url().is_some() || self.data_dir.is_some(),
+            "{empty} is set, and empty: set it to the Postgres to use, such as postgres://user:password@host/database; or \
+             unset it, for a Postgres of Longshore's own"
+        );
+        Ok(())
     }
 
     /// Where to keep data when nothing was said.
@@ -63,7 +87,18 @@ pub struct Replica {
     /// The port to listen on; 0 takes a free one
     #[arg(long, env = "LONGSHORE_PORT", default_value_t = 8000)]
     pub port: u16,
-    /// The global cap: how many jobs may hold a slot at once. Written to the database when given; a new database has 2
+    /// Which parts this process runs, separated by commas; others run the rest on the same database
+    #[arg(
+        long,
+        env = "LONGSHORE_ROLES",
+        default_value = "api,scheduler,watcher,sources",
+        value_delimiter = ',',
+        value_name = "NAMES",
+        hide_possible_values = true
+    )]
+    pub roles: Vec<Role>,
+    /// The global cap: how many jobs may hold a slot at once. It is kept in the database, and written there when it differs
+    /// from what a flag last gave, so that a restart does not undo what was set since; a new database has 2
     #[arg(long, env = "LONGSHORE_MAX_CONCURRENCY", value_name = "JOBS", value_parser = clap::value_parser!(i32).range(0..))]
     pub max_concurrency: Option<i32>,
     /// The namespaces that jobs may run in, separated by commas; the first is the default
@@ -75,6 +110,21 @@ pub struct Replica {
     /// When nodes pull the images of jobs without a manifest
     #[arg(long, env = "LONGSHORE_IMAGE_PULL_POLICY", default_value = "IfNotPresent", value_name = "POLICY")]
     pub image_pull_policy: PullPolicy,
+    /// A folder with templates (*.yaml, *.yml, *.json), read again when they change
+    #[arg(long, env = "LONGSHORE_TEMPLATES", value_name = "DIR")]
+    pub templates: Option<PathBuf>,
+    /// A ConfigMap with templates, followed; in the first namespace, where it names none
+    #[arg(long, env = "LONGSHORE_TEMPLATE_CONFIG_MAP", value_name = "[NAMESPACE/]NAME")]
+    pub template_config_map: Option<String>,
+    /// The template of a job that says nothing of what to run
+    #[arg(long, env = "LONGSHORE_DEFAULT_TEMPLATE", value_name = "NAME")]
+    pub default_template: Option<String>,
+    /// What pods may be: a file as `longshore pod-policy` prints one [default: Kubernetes' baseline, and a little less]
+    #[arg(long, env = "LONGSHORE_POD_POLICY", value_name = "FILE")]
+    pub pod_policy: Option<PathBuf>,
+    /// Service accounts that pods may run under besides those of the pod policy, separated by commas; `*` is any
+    #[arg(long, env = "LONGSHORE_ALLOW_SERVICE_ACCOUNT", value_delimiter = ',', value_name = "NAMES")]
+    pub allow_service_account: Vec<String>,
     /// How long an idle queue's first job waits for the rest of its burst, so that the burst starts in the order of
     /// priority
     #[arg(long, env = "LONGSHORE_DISPATCH_DELAY", default_value = "100ms", value_parser = duration, value_name = "TIME")]
@@ -112,16 +162,44 @@ pub struct Replica {
     /// 0 is no bound
     #[arg(long, env = "LONGSHORE_KUBE_QPS", default_value_t = 100, value_name = "REQUESTS")]
     pub kube_qps: u32,
+    /// Where webhooks may lead besides the open Internet, and without TLS: addresses such as 10.1.0.0/16, or the name of a host.
+    /// Several are separated by commas
+    #[arg(long, env = "LONGSHORE_WEBHOOK_ALLOW", value_delimiter = ',', value_name = "CIDR|HOST")]
+    pub webhook_allow: Vec<Allow>,
     /// The most database connections for requests; the loops have a few of their own
     #[arg(long, env = "LONGSHORE_DATABASE_CONNECTIONS", default_value_t = 10, value_name = "CONNECTIONS",
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
+    /// How long a replica that was told to stop goes on as before, but says that it is not ready: until every load balancer
+    /// has heard of it
+    #[arg(long, env = "LONGSHORE_DRAIN_DELAY", default_value = "0s", value_parser = duration, value_name = "TIME")]
+    pub drain_delay: Duration,
     /// How long a replica that was told to stop waits for what is under way
     #[arg(long, env = "LONGSHORE_DRAIN_TIMEOUT", default_value = "20s", value_parser = duration, value_name = "TIME")]
     pub drain_timeout: Duration,
+    /// A collector that traces are told to, by OTLP over HTTP, such as http://collector:4318; also OTEL_EXPORTER_OTLP_ENDPOINT
+    #[arg(long, env = "LONGSHORE_OTLP_ENDPOINT", hide_env_values = true, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// Queues elsewhere whose messages become jobs: a file that docs/sources.md describes
+    #[arg(long, env = "LONGSHORE_SOURCES", value_name = "FILE")]
+    pub sources: Option<PathBuf>,
+    #[command(flatten)]
+    pub filter: FilterFlags,
 }
 
 impl Replica {
+    /// The parts that this process runs.
+    pub fn roles(&self) -> Roles {
+        self.roles.iter().copied().collect()
+    }
+
+    /// Begins to tell a collector of traces, if one is named; until what comes back is dropped.
+    pub fn trace(&self) -> anyhow::Result<Option<Traces>> {
+        let from_env = || unless_empty(std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok());
+        let collector = unless_empty(self.otlp_endpoint.clone()).or_else(from_env);
+        collector.as_deref().map(Traces::start).transpose()
+    }
+
     /// What clap cannot check.
     pub fn check(&self) -> anyhow::Result<()> {
         anyhow::ensure!(self.lease >= crate::lease::SHORTEST, "--lease must be at least {:?}", crate::lease::SHORTEST);
@@ -143,6 +221,20 @@ impl Replica {
         }
         Ok(())
     }
+}
+
+/// What a variable says of a flag that is given or not. Empty is as good as not set.
+pub fn truth(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("must be true, yes, on or 1, or else false, no, off or 0".to_owned()),
+    }
+}
+
+/// What is set to nothing is not set.
+fn unless_empty(given: Option<String>) -> Option<String> {
+    given.filter(|it| !it.is_empty())
 }
 
 fn keep_logs(text: &str) -> Result<KeepLogs, String> {
@@ -181,6 +273,13 @@ mod tests {
 
     fn check(flags: &[&str]) -> bool {
         Flags::try_parse_from([&["test"], flags].concat()).unwrap().replica.check().is_ok()
+    }
+
+    #[test]
+    fn a_flag_in_the_environment_is_given_or_not_in_every_usual_word() {
+        assert!(["1", "true", "yes", "on", "True", "YES"].iter().all(|it| truth(it) == Ok(true)));
+        assert!(["", "0", "false", "no", "off", "Off"].iter().all(|it| truth(it) == Ok(false)));
+        assert!(truth("2").is_err_and(|it| it.contains("true")));
     }
 
     #[test]

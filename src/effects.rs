@@ -8,6 +8,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Effect {
     Submit,
+    TakeIn,
     Promote,
     Claim,
     TakeOver,
@@ -16,6 +17,8 @@ pub enum Effect {
     RecordCreated,
     RecordRunning,
     RequestCancel,
+    TryAgain,
+    ChangeJob,
     RecordStopping,
     DeleteJob,
     RecordEnding,
@@ -30,8 +33,9 @@ pub enum Effect {
 }
 
 impl Effect {
-    pub const ALL: [Effect; 20] = [
+    pub const ALL: [Effect; 23] = [
         Self::Submit,
+        Self::TakeIn,
         Self::Promote,
         Self::Claim,
         Self::TakeOver,
@@ -40,6 +44,8 @@ impl Effect {
         Self::RecordCreated,
         Self::RecordRunning,
         Self::RequestCancel,
+        Self::TryAgain,
+        Self::ChangeJob,
         Self::RecordStopping,
         Self::DeleteJob,
         Self::RecordEnding,
@@ -56,6 +62,7 @@ impl Effect {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Submit => "submit",
+            Self::TakeIn => "take_in",
             Self::Promote => "promote",
             Self::Claim => "claim",
             Self::TakeOver => "take_over",
@@ -64,6 +71,8 @@ impl Effect {
             Self::RecordCreated => "record_created",
             Self::RecordRunning => "record_running",
             Self::RequestCancel => "request_cancel",
+            Self::TryAgain => "try_again",
+            Self::ChangeJob => "change_job",
             Self::RecordStopping => "record_stopping",
             Self::DeleteJob => "delete_job",
             Self::RecordEnding => "record_ending",

@@ -3,12 +3,14 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// A job. UUIDv7 and never reused: after a failover that lost commits, a sequence would hand out its numbers again, and
 /// a Kubernetes Job named after one would meet a stranger's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(description = "A job's id: a UUIDv7, never reused.")]
 pub struct JobId(pub Uuid);
 
 impl JobId {

@@ -19,11 +19,20 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     error::chain,
     id::ReplicaId,
+    roles::Roles,
     store::{Db, replicas},
 };
 
 /// The shortest lease. Below it a busy machine would look dead to its peers.
 pub const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Who gives signs of life.
+#[derive(Debug, Clone)]
+pub struct Me {
+    pub id: ReplicaId,
+    pub hostname: String,
+    pub roles: Roles,
+}
 
 /// The lease of this replica.
 pub struct Lease {
@@ -61,16 +70,33 @@ impl Lease {
         proved_at > 0 && boot_millis().saturating_sub(proved_at) < (self.length / 2).as_millis() as u64
     }
 
+    /// How long others wait for a sign of life.
+    pub fn length(&self) -> Duration {
+        self.length
+    }
+
     /// How long a create may take.
     pub fn create_timeout(&self) -> Duration {
         self.length / 4
     }
 
+    /// How long nothing may be heard of the API server before this replica claims and creates nothing: longer than a create
+    /// may take, so that one that is only slow does not count.
+    pub fn longest_silence(&self) -> Duration {
+        self.length / 2
+    }
+
+    /// How long nothing may be heard of it before this replica lets go of what it claimed: so long after the last create was
+    /// sent, and given up, that a survivor may begin as it would after a death.
+    pub fn lets_go_after(&self) -> Duration {
+        self.length * 3
+    }
+
     /// Gives one sign of life.
-    pub async fn beat(&self, db: &Db, replica: ReplicaId, hostname: &str) -> Result<(), crate::store::Error> {
+    pub async fn beat(&self, db: &Db, me: &Me) -> Result<(), crate::store::Error> {
         let sent_at = boot_millis();
         let mut conn = db.conn().await?;
-        replicas::beat(&mut conn, replica, hostname, self.length.as_secs_f64()).await?;
+        replicas::beat(&mut conn, me.id, &me.hostname, me.roles, self.length.as_secs_f64()).await?;
         self.confirm(sent_at);
         Ok(())
     }
@@ -83,14 +109,17 @@ impl Lease {
     }
 
     /// Gives signs of life until `stop`.
-    pub async fn keep(&self, db: &Db, replica: ReplicaId, hostname: &str, stop: CancellationToken) {
+    pub async fn keep(&self, db: &Db, me: &Me, stop: CancellationToken) {
         let every = self.length / 5;
         while !stop.is_cancelled() {
-            let beat = tokio::time::timeout(self.length / 2, self.beat(db, replica, hostname)).await;
+            let beat = tokio::time::timeout(self.length / 2, self.beat(db, me)).await;
             match beat {
                 Ok(Ok(())) => {}
-                Ok(Err(err)) => tracing::warn!(error = chain(&err), "could not give a sign of life"),
-                Err(_) => db.renew(),
+                Ok(Err(err)) => {
+                    db.heed(&err);
+                    tracing::warn!(error = chain(&err), "could not give a sign of life");
+                }
+                Err(_) => db.give_up(),
             }
             stop.run_until_cancelled(tokio::time::sleep(every)).await;
         }

@@ -6,27 +6,41 @@
 
 // Words: no I/O, no async.
 pub mod effects;
+pub mod egress;
 pub mod error;
+pub mod eta;
 pub mod id;
 pub mod lifecycle;
+pub mod metrics;
+pub mod recovery;
 pub mod retry;
+pub mod roles;
 pub mod spec;
+pub mod traces;
 pub mod trouble;
 
 // The two rooms that touch the world. They never see each other.
 pub mod cluster;
 pub mod store;
 
+// From requests to manifests.
+pub mod templates;
+
 // Movers: from one to the other.
 pub mod api;
+pub mod events;
 pub mod lease;
 pub mod reconcile;
 pub mod scheduler;
+pub mod sources;
 pub mod sweep;
+pub mod ui;
+pub mod webhooks;
 
 // What a replica is put together from, and with.
 pub mod commands;
 pub mod config;
+pub mod doctor;
 pub mod embedded;
 pub mod run;
 pub mod telemetry;

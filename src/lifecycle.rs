@@ -11,7 +11,8 @@
 //!         ▼ cancelled | failed         ▼ succeeded | failed
 //! ```
 //!
-//! A job whose attempt ended badly, and that is to be tried again, is scheduled for the next one: see `retry.rs`.
+//! A job whose attempt ended badly, and that is to be tried again, is scheduled for the next one: see `retry.rs`. Not drawn:
+//! one that failed or was cancelled is pending again, and one that is pending scheduled again, when somebody asks for it.
 //! `claimed` and `created` are both called `starting` outside: a slot is held, and nothing runs yet. They are two types
 //! because they own different data. While a job is claimed, one replica answers for creating its Kubernetes Job, and
 //! survivors take it over when that replica dies; once it is created, its uid is known and every replica watches it.
@@ -42,11 +43,11 @@ use crate::id::{KubeUid, Nonce, ReplicaId};
 
 /// Declares an enum of words: each variant with its name outside.
 macro_rules! words {
-    ($(#[$meta:meta])* $kind:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }) => {
+    ($(#[$meta:meta])* $kind:ident { $($(#[doc = $doc:literal])* $variant:ident = $name:tt,)+ }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
         pub enum $kind {
-            $($(#[$doc])* #[serde(rename = $name)] $variant,)+
+            $($(#[doc = $doc])* #[serde(rename = $name)] $variant,)+
         }
 
         impl $kind {
@@ -55,6 +56,13 @@ macro_rules! words {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
+                }
+            }
+
+            /// What its comment here says, which `docs/reference` shows.
+            pub fn about(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($doc),*).trim(),)+
                 }
             }
 
@@ -224,6 +232,8 @@ words! {
         Cancelled = "cancelled",
         /// Kubernetes refused the manifest for good.
         ManifestRejected = "manifest_rejected",
+        /// What was asked of it, in SQL, cannot be accepted.
+        Refused = "refused",
         /// Another Kubernetes Job has the name that this attempt's must have.
         NameConflict = "name_conflict",
         /// Its Kubernetes Job was deleted by someone else.
@@ -348,11 +358,13 @@ macro_rules! edges {
 
 edges! {
     Scheduled => Pending | Failed | Cancelled;
-    Pending => Claimed | Failed | Cancelled;
+    Pending => Claimed | Scheduled | Failed | Cancelled;
     Claimed => Claimed | Pending | Scheduled | Created | Failed | Cancelled;
     Created => Running | Stopping | Scheduled | Succeeded | Failed;
     Running => Stopping | Scheduled | Succeeded | Failed;
     Stopping => Scheduled | Succeeded | Failed | Cancelled;
+    Failed => Pending;
+    Cancelled => Pending;
 }
 
 macro_rules! states {

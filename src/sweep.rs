@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::chain,
-    store::{Db, Error, claims, history},
+    metrics::{Loop, Metrics},
+    store::{Db, Error, claims, deliveries, history},
 };
 
 /// The longest pause between two sweeps, and the shortest. Between them it is a fortieth of the retention: a partition is
@@ -17,11 +18,14 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_
 const STEPS: usize = 1_000;
 
 /// Runs until `stop`.
-pub async fn run(db: &Db, retention: Duration, stop: CancellationToken) {
+pub async fn run(db: &Db, metrics: &Metrics, retention: Duration, stop: CancellationToken) {
     let pause = if retention.is_zero() { PAUSES.0 } else { (retention / 40).clamp(PAUSES.1, PAUSES.0) };
+    metrics.nothing_to_do(Loop::Age);
     while !stop.is_cancelled() {
-        if let Err(err) = sweep(db, retention).await {
-            tracing::warn!(error = chain(&err), "history was not swept; trying again");
+        let pass = metrics.pass(Loop::Age);
+        match sweep(db, retention).await {
+            Ok(()) => pass.succeeded(),
+            Err(err) => tracing::warn!(error = chain(&err), "history was not swept; trying again"),
         }
         if let Err(err) = check(db).await {
             tracing::warn!(error = chain(&err), "the number of held slots was not checked; trying again");
@@ -37,6 +41,12 @@ pub async fn sweep(db: &Db, retention: Duration) -> Result<(), Error> {
         match db.within(step).await? {
             Some(done) => tracing::info!(did = done.did, what = done.what, "swept history"),
             None => break,
+        }
+    }
+    // Zero keeps everything.
+    for _ in 0..if retention.is_zero() { 0 } else { STEPS } {
+        if db.within(async { deliveries::sweep(&mut *db.conn().await?, retention).await }).await? == 0 {
+            break;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ create function pg_temp.made(at timestamptz, number bigint) returns uuid languag
     select (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || substr(md5(number::text), 13))::uuid
 $$;
 select longshore.make_partition(tab, begins, begins + interval '3 days')
-from unnest(array['jobs', 'job_specs', 'attempts', 'attempt_logs', 'job_events']) tab,
+from unnest(array['jobs', 'job_specs', 'attempts', 'attempt_logs', 'job_events', 'job_labels']) tab,
      generate_series(date_trunc('day', now()) - interval '30 days', now() + interval '5 days', '3 days') begins;
 insert into longshore.queues (name) select 'queue-' || q from generate_series(0, :queues - 1) q;
 insert into longshore.queues (name) values ('aside');
@@ -39,10 +39,12 @@ from made, lateral (select case when state <> 'pending' then at + interval '1 se
 order by seq;
 select setval('longshore.jobs_seq', (select max(seq) from longshore.jobs));
 
-insert into longshore.job_specs (job_id, spec, spec_hash)
-select id, '{"args": ["--tenant", "acme"], "image": "busybox:latest", "labels": {"app": "bench"}, "command": ["sh", "-c", "sleep 60"], "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}}}',
+insert into longshore.job_specs (job_id, name, queue, spec, spec_hash)
+select id, 'job-' || i, 'queue-' || i % :queues, '{"args": ["--tenant", "acme"], "image": "busybox:latest", "labels": {"app": "bench"}, "command": ["sh", "-c", "sleep 60"], "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}}}',
        '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'
 from made order by seq;
+insert into longshore.job_labels (job_id, key, value) select id, 'app', 'bench' from made order by seq;
+insert into longshore.job_labels (job_id, key, value) select id, 'rare', 'one' from made where i % 20000 = 7 order by seq;
 insert into longshore.attempts (job_id, attempt, nonce, kube_uid, reason, claimed_by, pending_at, claimed_at, created_at,
                                 started_at, finished_at)
 select id, 1, id, id::text, case state when 'failed' then 'job_failed' when 'succeeded' then 'completed' end, id, at,
@@ -55,9 +57,9 @@ with aside as (
     insert into longshore.jobs_live (id, priority, queue, name, namespace, state, pending_at)
     select pg_temp.made(now(), -i), 1000, 'aside', 'job-aside-' || i, 'default', 'pending', now() - interval '1 minute'
     from generate_series(1, 10) i
-    returning id
+    returning id, name, queue
 )
-insert into longshore.job_specs (job_id, spec, spec_hash) select id, '{}', repeat('0', 64) from aside;
+insert into longshore.job_specs (job_id, name, queue, spec, spec_hash) select id, name, queue, '{}', repeat('0', 64) from aside;
 set local session_replication_role = origin;
 select longshore.check_held();
 drop table made;

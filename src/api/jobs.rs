@@ -1,6 +1,6 @@
 //! Reading jobs, and asking for one to be cancelled.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -9,15 +9,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::{
     id::JobId,
-    lifecycle::StateName,
+    lifecycle::{Reason, StateName},
+    metrics::Metrics,
     spec::Fault,
     store::{
-        Conn,
-        intents::{self, Cancel},
-        lists::{self, Filter},
+        Conn, eta,
+        intents::{self, Cancel, Retry},
+        lists,
         signals::Signal,
         why,
     },
@@ -25,14 +27,19 @@ use crate::{
 
 use super::{
     Api, Problem,
-    view::{AttemptView, Brief, EventView, JobView, Page, Slot, Why, position_text},
+    doc::{
+        answers::{OfCancel, OfJob, OfJobLists, OfLists, OfRetry},
+        fields,
+    },
+    unread,
+    view::{AttemptView, Brief, EtaView, EventView, JobView, Page, Slot, Why, position_text},
     wire::duration,
 };
 
 /// Jobs on a page unless the request says otherwise.
-const PAGE: i64 = 100;
+pub(super) const PAGE: i64 = 100;
 /// The most jobs on a page of `GET /jobs`.
-const MOST_JOBS: i64 = 1_000;
+pub(super) const MOST_JOBS: i64 = 1_000;
 /// The most jobs in the bare arrays of what waits and what runs, which is also what they have unless asked otherwise.
 const MOST_BRIEF: i64 = 10_000;
 /// The longest that one long poll is held: below the idle time-out of common load balancers.
@@ -40,14 +47,29 @@ const LONGEST_WAIT: Duration = Duration::from_secs(50);
 /// How often a long poll looks for itself, in case a signal was lost.
 const LOOK: Duration = Duration::from_secs(1);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct BriefQuery {
+    /// How many at most.
+    #[param(minimum = 1, maximum = 10_000, default = 10_000)]
     limit: Option<i64>,
+    /// Where to go on, as the header `Link` of the last page has it.
+    #[param(pattern = "^-?[0-9]{1,9}_[0-9]{1,18}$")]
     cursor: Option<String>,
 }
 
-/// `GET /jobs/pending`: in the order in which they will start.
+/// List what waits for a slot
+///
+/// In the order in which they will start.
+#[utoipa::path(
+    get, path = "/jobs/pending", tag = "jobs", operation_id = "list_pending", params(BriefQuery),
+    responses(
+        (status = 200, description = "What waits.", body = Vec<Brief>,
+            headers(("Link" = Option<String>, description = "The next page, where there may be one: `<…>; rel=\"next\"`."))),
+        OfLists,
+    ),
+)]
 pub async fn pending(
     State(api): State<Arc<Api>>,
     query: Result<Query<BriefQuery>, QueryRejection>,
@@ -66,70 +88,62 @@ pub async fn pending(
     Ok((headers, Json(rows.into_iter().map(Brief::from).collect::<Vec<_>>())).into_response())
 }
 
-/// `GET /jobs/running`: all that hold a slot, longest first.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RunningQuery {
+    /// How many at most.
+    #[param(minimum = 1, maximum = 10_000, default = 10_000)]
+    limit: Option<i64>,
+}
+
+/// List what holds a slot
+///
+/// All of it, longest first.
+#[utoipa::path(
+    get, path = "/jobs/running", tag = "jobs", operation_id = "list_running", params(RunningQuery),
+    responses((status = 200, description = "What holds a slot.", body = Vec<Slot>), OfLists),
+)]
 pub async fn running(
     State(api): State<Arc<Api>>,
-    query: Result<Query<BriefQuery>, QueryRejection>,
+    query: Result<Query<RunningQuery>, QueryRejection>,
 ) -> Result<Json<Vec<Slot>>, Problem> {
     let query = given(query)?;
-    if query.cursor.is_some() {
-        return Err(wrong("cursor", "is not taken here: all that hold a slot come at once"));
-    }
     let rows = lists::holding(&mut *api.db.conn().await?, limit(query.limit, MOST_BRIEF, MOST_BRIEF)?).await?;
     Ok(Json(rows.into_iter().map(Slot::from).collect()))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListQuery {
-    state: Option<String>,
-    queue: Option<String>,
-    name: Option<String>,
-    cursor: Option<String>,
-    limit: Option<i64>,
-}
-
-/// `GET /jobs`: newest first.
-pub async fn list(
-    State(api): State<Arc<Api>>,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Json<Page<JobView>>, Problem> {
-    let query = given(query)?;
-    let states = StateName::ALL.map(StateName::name).join(", ");
-    let state = query
-        .state
-        .as_deref()
-        .map(|it| StateName::from_name(it).ok_or_else(|| wrong("state", format!("must be one of {states}"))));
-    for (parameter, value) in [("queue", &query.queue), ("name", &query.name)] {
-        if value.as_ref().is_some_and(|it| it.contains('\0')) {
-            return Err(wrong(parameter, "must not contain the character U+0000"));
-        }
-    }
-    let filter = Filter { state: state.transpose()?, queue: query.queue, name: query.name };
-    let before: Option<JobId> = match query.cursor {
-        None => None,
-        Some(cursor) => Some(cursor.parse().map_err(|_| wrong("cursor", "must be what `next` of the last page was"))?),
-    };
-    let limit = limit(query.limit, PAGE, MOST_JOBS)?;
-    let rows = lists::list(&mut *api.db.conn().await?, &filter, before, limit).await?;
-    let next = rows.last().filter(|_| rows.len() as i64 == limit).map(|it| it.id.to_string());
-    Ok(Json(Page { items: rows.into_iter().map(JobView::from).collect(), next }))
-}
-
-/// `GET /jobs/{id}`.
+/// Get a job
+///
+/// With its attempts, what it is to do, and why it is not running or what became of it.
+#[utoipa::path(
+    get, path = "/jobs/{id}", tag = "jobs", operation_id = "get_job",
+    params(("id" = JobId, Path, description = "The job's `job_id`.")),
+    responses((status = 200, description = "The job.", body = JobView), OfJob),
+)]
 pub async fn get(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Json<JobView>, Problem> {
     let id = parse(&id)?;
-    Ok(Json(whole(&mut *api.db.conn().await?, id).await?))
+    Ok(Json(whole(&mut *api.db.conn().await?, &api.metrics, id).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct WaitQuery {
+    /// How long to wait: 50 s unless given, and at most.
     #[serde(default, deserialize_with = "duration")]
+    #[param(schema_with = fields::wait_timeout, required = false)]
     timeout: Option<Duration>,
 }
 
-/// `GET /jobs/{id}/wait`: the job, as soon as it has ended, or as it is when the time is up.
+/// Wait for a job to end
+///
+/// Answers with the job as soon as it has ended, or as it is when the time is up: look at `state`.
+#[utoipa::path(
+    get, path = "/jobs/{id}/wait", tag = "jobs", operation_id = "wait_for_job",
+    params(("id" = JobId, Path, description = "The job's `job_id`."), WaitQuery),
+    responses((status = 200, description = "The job.", body = JobView), OfJobLists),
+)]
 pub async fn wait(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
@@ -145,7 +159,7 @@ pub async fn wait(
             lists::state(&mut *api.db.conn().await?, id).await?.ok_or_else(|| Problem::no_such_job(&id.to_string()))?;
         let finished = StateName::from_name(&name).is_some_and(StateName::is_finished);
         if finished || tokio::time::Instant::now() >= deadline || api.stop.is_cancelled() {
-            return Ok(Json(whole(&mut *api.db.conn().await?, id).await?));
+            return Ok(Json(whole(&mut *api.db.conn().await?, &api.metrics, id).await?));
         }
         let until = deadline.min(tokio::time::Instant::now() + LOOK);
         tokio::select! {
@@ -156,14 +170,25 @@ pub async fn wait(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct EventsQuery {
+    /// Where to go on: `next` of the last page, or the `id` of the last event.
     cursor: Option<i64>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<i64>,
 }
 
-/// `GET /jobs/{id}/events`: its history, oldest first.
+/// List the events of a job
+///
+/// Its whole history, oldest first, a page at a time.
+#[utoipa::path(
+    get, path = "/jobs/{id}/events", tag = "jobs", operation_id = "list_job_events",
+    params(("id" = JobId, Path, description = "The job's `job_id`."), EventsQuery),
+    responses((status = 200, description = "A page of events.", body = Page<EventView>), OfJobLists),
+)]
 pub async fn events(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
@@ -181,13 +206,26 @@ pub async fn events(
     Ok(Json(Page { items: rows.into_iter().map(EventView::from).collect(), next }))
 }
 
-/// `DELETE /jobs/{id}`: 200 when it is cancelled, 202 when it is being stopped, 409 when it ended otherwise before.
+/// Cancel a job
+///
+/// Asking again changes nothing.
+#[utoipa::path(
+    delete, path = "/jobs/{id}", tag = "jobs", operation_id = "cancel_job",
+    params(("id" = JobId, Path, description = "The job's `job_id`.")),
+    responses(
+        (status = 200, description = "It is cancelled: it waited, or it was cancelled before.", body = JobView),
+        (status = 202, description = "It holds a slot and is being stopped.", body = JobView),
+        OfCancel,
+    ),
+)]
 pub async fn cancel(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = parse(&id)?;
     let mut conn = api.db.conn().await?;
     let cancelled = api.db.within(intents::cancel(&mut conn, api.replica, id)).await.map_err(Problem::of_change)?;
     let status = match cancelled {
-        Cancel::Done => {
+        Cancel::Done { queue } => {
+            let reason = Reason::Cancelled.name();
+            api.metrics.finished(&queue, 1, StateName::Cancelled.name(), reason);
             api.signals.raise(Signal::Ended);
             StatusCode::OK
         }
@@ -199,19 +237,43 @@ pub async fn cancel(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Resu
         Cancel::TooLate(state) => return Err(Problem::already_finished(state)),
         Cancel::NoSuchJob => return Err(Problem::no_such_job(&id.to_string())),
     };
-    Ok((status, Json(whole(&mut conn, id).await?)).into_response())
+    Ok((status, Json(whole(&mut conn, &api.metrics, id).await?)).into_response())
 }
 
-async fn whole(conn: &mut Conn, id: JobId) -> Result<JobView, Problem> {
+/// Try a job again
+///
+/// What failed or was cancelled gets another attempt.
+#[utoipa::path(
+    post, path = "/jobs/{id}/retry", tag = "jobs", operation_id = "retry_job",
+    params(("id" = JobId, Path, description = "The job's `job_id`.")),
+    responses((status = 202, description = "It waits for a slot again.", body = JobView), OfRetry),
+)]
+pub async fn retry(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let id = parse(&id)?;
+    let mut conn = api.db.conn().await?;
+    match api.db.within(intents::retry(&mut conn, api.replica, id)).await.map_err(Problem::of_change)? {
+        Retry::Done => api.signals.raise(Signal::Pending),
+        Retry::Refused(state) => return Err(Problem::not_retryable(state)),
+        Retry::NoSuchJob => return Err(Problem::no_such_job(&id.to_string())),
+    }
+    Ok((StatusCode::ACCEPTED, Json(whole(&mut conn, &api.metrics, id).await?)).into_response())
+}
+
+pub(super) async fn whole(conn: &mut Conn, metrics: &Metrics, id: JobId) -> Result<JobView, Problem> {
     let row = lists::get(conn, id).await?.ok_or_else(|| Problem::no_such_job(&id.to_string()))?;
     let (spec, policy) = (row.spec.clone(), row.policy.clone());
     let mut view = JobView::from(row);
     let why = why::why(conn, id).await?;
     view.queue_position = why.as_ref().and_then(|it| it.queue_position).map(position_text);
     view.why = why.map(Why::from);
+    let estimate = eta::estimate(conn, id).await?;
+    if let Some(eta) = estimate.as_ref().and_then(|it| it.eta) {
+        metrics.estimated(id, eta.starts_p50);
+    }
+    view.eta = estimate.map(EtaView::from);
     view.policy = policy;
     view.attempts = Some(lists::attempts(conn, id).await?.into_iter().map(AttemptView::from).collect());
-    view.spec = Some(spec);
+    view.spec = spec;
     Ok(view)
 }
 
@@ -220,10 +282,19 @@ pub(super) fn parse(id: &str) -> Result<JobId, Problem> {
 }
 
 pub(super) fn given<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
-    query.map(|it| it.0).map_err(|err| Problem::invalid_fields(vec![Fault::new("", err.body_text())]))
+    query.map(|it| it.0).map_err(|err| {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&err);
+        while let Some(it) = cause {
+            if let Some(it) = it.downcast_ref::<serde_path_to_error::Error<serde::de::value::Error>>() {
+                return Problem::invalid_fields(vec![unread::fault(it.path(), it.inner())]);
+            }
+            cause = it.source();
+        }
+        Problem::invalid_fields(vec![Fault::new("", err.body_text())])
+    })
 }
 
-fn limit(asked: Option<i64>, default: i64, most: i64) -> Result<i64, Problem> {
+pub(super) fn limit(asked: Option<i64>, default: i64, most: i64) -> Result<i64, Problem> {
     match asked.unwrap_or(default) {
         limit if (1..=most).contains(&limit) => Ok(limit),
         _ => Err(wrong("limit", format!("must be 1 to {most}"))),

@@ -11,6 +11,7 @@ use axum::{
 use futures::TryStreamExt;
 use serde::Deserialize;
 use tokio_util::{compat::FuturesAsyncReadCompatExt, io::ReaderStream};
+use utoipa::IntoParams;
 
 use crate::{
     cluster::{logs::Asked, pod::SeenPod},
@@ -21,6 +22,7 @@ use crate::{
 
 use super::{
     Api, Problem,
+    doc::answers::OfLogs,
     jobs::{given, parse, wrong},
 };
 
@@ -31,13 +33,20 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long a request waits for that: as long as the longest poll. A client asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(50);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct LogsQuery {
+    /// Waits for the container to begin, 50 s at most, and goes on until it ends.
     #[serde(default)]
     follow: bool,
+    /// Another attempt than the last.
+    #[param(value_type = i32, minimum = 1, required = false)]
     attempt: Option<AttemptNo>,
+    /// Only so many lines from the end.
+    #[param(minimum = 0, maximum = 1_000_000)]
     tail: Option<i64>,
+    /// Which container; where a pod has several, a live log needs it.
     container: Option<String>,
 }
 
@@ -48,12 +57,28 @@ enum Source {
     Kept(logs::Kept, AttemptNo),
     /// Nowhere yet: the attempt may still write something.
     NotYet(&'static str),
-    /// Nowhere any more.
-    Nowhere(AttemptNo),
+    /// Nowhere any more: its pod is gone.
+    Gone(AttemptNo),
+    /// Nowhere ever: it ended before a pod of it was made, or seen.
+    Never(AttemptNo),
 }
 
-/// The log of the last attempt, or of the one that is asked for. With `follow`, waits for the container to begin, and goes
-/// on until it ends.
+/// Read the log of a job
+///
+/// What the last attempt printed, or the one that is asked for: from its pod while there is one, and after that the end that
+/// was kept. The bytes are passed on as they are, escape sequences too.
+#[utoipa::path(
+    get, path = "/jobs/{id}/logs", tag = "jobs", operation_id = "read_log",
+    params(("id" = JobId, Path, description = "The job's `job_id`."), LogsQuery),
+    responses(
+        (status = 200, description = "The log.", body = String, content_type = "text/plain; charset=utf-8", headers(
+            ("longshore-log" = String, description = "`live`, or `kept`."),
+            ("longshore-attempt" = i32, description = "Of which attempt."),
+            ("longshore-log-truncated" = bool, description = "Whether there was more before what was kept."),
+        )),
+        OfLogs,
+    ),
+)]
 pub async fn logs(
     State(api): State<Arc<Api>>,
     Path(id): Path<String>,
@@ -82,9 +107,14 @@ pub async fn logs(
             }
             (Source::Kept(kept, attempt), _) => return Ok(of_kept(kept, attempt, query.tail)),
             (Source::NotYet(why), _) => why,
-            (Source::Nowhere(attempt), _) => {
+            (Source::Gone(attempt), _) => {
                 return Err(Problem::no_log(&format!(
                     "the pod of attempt {attempt} is gone, and the end of its log was not kept (see --keep-logs)"
+                )));
+            }
+            (Source::Never(attempt), _) => {
+                return Err(Problem::no_log(&format!(
+                    "no pod of attempt {attempt} was ever known; its `message` says how it ended"
                 )));
             }
         };
@@ -121,7 +151,8 @@ async fn source(api: &Api, id: JobId, asked: Option<AttemptNo>) -> Result<(Sourc
         return Ok((Source::Kept(kept, number), job.namespace));
     }
     let source = match attempt.finished_at {
-        Some(_) => Source::Nowhere(number),
+        Some(_) if attempt.pod.is_none() => Source::Never(number),
+        Some(_) => Source::Gone(number),
         None => Source::NotYet("it has no pod yet"),
     };
     Ok((source, job.namespace))
@@ -139,7 +170,8 @@ async fn live(
     let container = query.container.clone().or_else(|| pod.facts.container.clone());
     let asked = Asked { container, follow: query.follow, tail_lines: query.tail };
     let log = api.cluster.follow_log(namespace, &pod.name, &asked).await.map_err(|err| {
-        tracing::warn!(namespace, pod = pod.name, error = %err, "could not read a log");
+        let job = pod.job.as_ref().map(tracing::field::display);
+        tracing::warn!(job, namespace, pod = pod.name, error = %err, "could not read a log");
         Problem::cluster_unavailable()
     })?;
     let Some(log) = log else { return Ok(None) };

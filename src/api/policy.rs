@@ -4,21 +4,28 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::{
     lifecycle::Reason,
     retry::{Backoff, Retry},
 };
 
-use super::wire::duration;
+use super::{doc::fields, object::Object, wire::duration};
 
 /// `retry`, as a submission says it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Retry, description = "Which endings are tried again.")]
 pub struct RetryRequest {
+    #[schema(schema_with = fields::retried)]
     on: Option<Vec<Reason>>,
+    #[schema(schema_with = fields::only_exit_codes)]
     exit_codes: Option<Vec<i32>>,
+    #[schema(schema_with = fields::except_exit_codes)]
     except_exit_codes: Option<Vec<i32>>,
+    /// How often it is tried again after an eviction, a preemption, a lost node or a deleted pod.
+    #[schema(minimum = 0, maximum = 1000, default = 3)]
     max_interruptions: Option<i32>,
 }
 
@@ -62,7 +69,7 @@ pub fn backoff<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Backoff>, D:
             let pause = duration(text).map_err(de::Error::custom)?;
             return Ok(pause.map(|it| Backoff::fixed(it.as_secs_f64())));
         }
-        other => BackoffRequest::deserialize(other).map_err(|err| {
+        other => Object::<BackoffRequest>::deserialize(other).map(|it| it.0).map_err(|err| {
             de::Error::custom(format!(
                 "{err}; must be a duration such as 30s, or an object of type (fixed or exponential), initial, factor, max \
                  and jitter"

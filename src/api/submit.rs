@@ -9,37 +9,62 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::de::DeserializeOwned;
 
 use crate::{
-    cluster::manifest::{self, Identity},
-    id::{JobId, Nonce},
-    spec::{Fault, Submission},
+    metrics::Via,
+    spec::Fault,
     store::{
         lists,
         signals::Signal,
-        submit::{QUEUES, Ready, Submitted},
+        submit::{QUEUES, Submitted},
     },
 };
 
 use super::{
     Api, BODY_BYTES, Problem,
+    doc::answers::OfSubmit,
+    measure,
+    templated::Looked,
     view::{SubmitAnswer, position_text},
     wire::SubmitRequest,
 };
 
 const STATUS: &str = "Job submitted successfully";
 
-/// Accepts a job: 202 when it is new and committed, 200 when the same request was accepted before under its key.
+/// Submit a job
+///
+/// The body is read as JSON whatever its content type says. What could never be created is refused at once.
+#[utoipa::path(
+    post, path = "/jobs", tag = "jobs", operation_id = "submit_job",
+    params(("Idempotency-Key" = Option<String>, Header, description = "As the field `idempotency_key`.", min_length = 1,
+        max_length = 255, pattern = "^[ -~]+$")),
+    request_body(content = SubmitRequest, description = "The job.", examples(
+        ("minimal" = (summary = "A name and a priority", value = json!({"name": "job1", "priority": 2}))),
+        ("container" = (summary = "A container", value = json!({
+            "name": "import", "image": "busybox:latest", "command": ["echo", "hello"], "env": {"LEVEL": "debug"},
+            "labels": {"team": "billing"}, "idempotency_key": "import-2026-11-21"}))),
+        ("retries" = (summary = "Retries and deadlines", value = json!({
+            "name": "import", "max_attempts": 4, "timeout": "2h", "queue_timeout": "1d",
+            "backoff": {"initial": "30s", "max": "10m"}, "retry": {"except_exit_codes": [2], "max_interruptions": 10}}))),
+        ("later" = (summary = "In a quarter of an hour", value = json!({"name": "report", "queue": "reports", "delay": "15m"}))),
+        ("manifest" = (summary = "A whole Kubernetes Job", value = json!({"name": "whole", "manifest": {
+            "apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": {
+                "containers": [{"name": "main", "image": "busybox:latest"}]}}}}}))),
+    )),
+    responses(
+        (status = 202, description = "The job is new, and committed.", body = SubmitAnswer,
+            headers(("Location" = String, description = "Where the job is: `/jobs/{id}`."))),
+        (status = 200, description = "The same request was accepted before under its key; this is the job it made.",
+            body = SubmitAnswer, headers(("Location" = String, description = "Where the job is: `/jobs/{id}`."))),
+        OfSubmit,
+    ),
+)]
 pub async fn submit(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let body = body.map_err(|err| match err.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(BODY_BYTES),
-        _ => Problem::unreadable_body("it ended too early, or came too slowly"),
-    })?;
+    let body = self::body(body)?;
     let key = match headers.get("idempotency-key") {
         None => None,
         Some(key) => Some(key.to_str().map(str::to_owned).map_err(|_| {
@@ -49,13 +74,16 @@ pub async fn submit(
             )])
         })?),
     };
-    let submission = read_submission(&api, &body, key)?;
-    let name = submission.name.clone();
-    let submitted = api.submissions.ask(Ready::new(submission)).await.map_err(Problem::of_change)?;
+    let read = api.reader.read(&mut Looked::default(), &body, key).await;
+    let ready = read.map_err(|it| api.count_refused(Via::Http, it))?;
+    let via = if ready.is_templated() { Via::Template } else { Via::Http };
+    let (name, queue) = (ready.submission().name.clone(), ready.submission().queue.clone());
+    let submitted = api.submissions.ask(ready).await.map_err(Problem::of_change)?;
+    api.metrics.submitted(via, Some(&queue), measure::accepted(&submitted));
     if matches!(submitted, Submitted::New { .. }) {
         api.signals.raise(Signal::Pending);
     }
-    let (status, answer) = answer(&api, name, submitted).await?;
+    let (status, answer) = answer(&api, name, &queue, submitted).await?;
     let location = HeaderValue::from_str(&format!("/jobs/{}", answer.job_id));
     let mut response = (status, Json(answer)).into_response();
     if let Ok(location) = location {
@@ -64,75 +92,35 @@ pub async fn submit(
     Ok(response)
 }
 
-/// The job that one request asks for.
-pub fn read_submission(api: &Api, body: &[u8], key: Option<String>) -> Result<Submission, Problem> {
-    let request: SubmitRequest = read(body)?;
-    let default_namespace = api.cluster.namespaces.first().map_or("default", String::as_str);
-    let submission = request.into_submission(key, default_namespace).map_err(Problem::invalid_fields)?;
-    check_against_cluster(api, &submission)?;
-    Ok(submission)
+/// A body that came whole and is not too large.
+pub fn body(given: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    given.map_err(|err| match err.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(BODY_BYTES),
+        _ => Problem::unreadable_body("it ended too early, or came too slowly"),
+    })
 }
 
 /// What is said to its submitter.
-pub async fn answer(api: &Api, name: String, submitted: Submitted) -> Result<(StatusCode, SubmitAnswer), Problem> {
+pub async fn answer(
+    api: &Api,
+    name: String,
+    queue: &str,
+    submitted: Submitted,
+) -> Result<(StatusCode, SubmitAnswer), Problem> {
     let (status, id, position) = match submitted {
         Submitted::New { id, position } => (StatusCode::ACCEPTED, id, position),
         Submitted::Before { id } => {
             let mut conn = api.db.conn().await?;
             let waits = lists::get(&mut conn, id).await?.filter(|it| it.state == "pending");
             let position = match waits {
-                Some(row) => lists::position(&mut conn, row.priority, row.seq).await?,
+                Some(row) => lists::position(&mut conn, &row.queue, row.priority, row.seq).await?,
                 None => 0,
             };
             (StatusCode::OK, id, position)
         }
         Submitted::KeyTaken { id } => return Err(Problem::key_reused(id)),
         Submitted::TooManyQueues => return Err(Problem::too_many_queues(QUEUES)),
+        Submitted::QueueFull { max_pending } => return Err(Problem::queue_full(queue, max_pending)),
     };
     Ok((status, SubmitAnswer { job_id: id.to_string(), name, queue_position: position_text(position), status: STATUS }))
-}
-
-/// What could never be created is refused now and not after it has waited.
-fn check_against_cluster(api: &Api, submission: &Submission) -> Result<(), Problem> {
-    if !api.cluster.covers(&submission.namespace) {
-        let allowed = api.cluster.namespaces.join(", ");
-        let detail = format!("is none of the namespaces that this installation serves: {allowed}");
-        return Err(Problem::invalid_fields(vec![Fault::new("/namespace", detail)]));
-    }
-    let nobody = Identity {
-        instance: "longshore",
-        job: JobId::new(),
-        attempt: 1,
-        nonce: Nonce(uuid::Uuid::nil()),
-        spec_hash: "",
-        kube_name: String::new(),
-        namespace: &submission.namespace,
-        queue: &submission.queue,
-        job_name: &submission.name,
-    };
-    manifest::build(&submission.spec, &submission.policy, &nobody, &api.defaults)
-        .map(|_| ())
-        .map_err(Problem::invalid_fields)
-}
-
-/// Reads a JSON body, whatever its content type says: 400 when it is not JSON, 422 with the field when it does not fit.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|err| {
-        let path = err.path().to_string();
-        let err = err.into_inner();
-        match err.classify() {
-            serde_json::error::Category::Data => {
-                let pointer = if path == "." {
-                    String::new()
-                } else {
-                    format!("/{}", path.replace(['.', '['], "/").replace(']', ""))
-                };
-                Problem::invalid_fields(vec![Fault::new(pointer, err.to_string())])
-            }
-            _ => Problem::invalid_json(err.to_string()),
-        }
-    })?;
-    reader.end().map_err(|err| Problem::invalid_json(err.to_string()))?;
-    Ok(value)
 }

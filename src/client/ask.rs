@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
+use reqwest::{Client, Method, RequestBuilder, StatusCode, Url, header::CONTENT_TYPE};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -10,30 +10,82 @@ use super::failure::Failure;
 
 /// How long an answer may take beyond what it was asked to wait.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long many submissions in one request may take, as the server has it.
+const BATCH: Duration = Duration::from_secs(600);
 
 /// A request.
 pub struct Ask<'a> {
     method: Method,
     path: &'a [&'a str],
     query: Vec<(&'static str, String)>,
-    body: Option<&'a Value>,
+    body: Body<'a>,
+    /// After which event the stream is to go on.
+    last_event: Option<&'a str>,
+    /// Of which type the answer is to be, where it comes bit by bit.
+    kind: &'static str,
     /// How long the answer may take, if not for ever.
     timeout: Option<Duration>,
     /// Whether the answer may be held back on purpose.
     is_held: bool,
 }
 
+/// What a request carries.
+enum Body<'a> {
+    Nothing,
+    Json(&'a Value),
+    /// A text, and of which type it is.
+    Text(&'a str, &'static str),
+}
+
 impl<'a> Ask<'a> {
     pub fn get(path: &'a [&'a str]) -> Self {
-        Self { method: Method::GET, path, query: Vec::new(), body: None, timeout: Some(ANSWER), is_held: false }
+        Self {
+            method: Method::GET,
+            path,
+            query: Vec::new(),
+            body: Body::Nothing,
+            last_event: None,
+            kind: "text/plain",
+            timeout: Some(ANSWER),
+            is_held: false,
+        }
     }
 
     pub fn post(path: &'a [&'a str], body: &'a Value) -> Self {
-        Self { method: Method::POST, body: Some(body), ..Self::get(path) }
+        Self { method: Method::POST, body: Body::Json(body), ..Self::get(path) }
+    }
+
+    /// Where the path says it all.
+    pub fn post_nothing(path: &'a [&'a str]) -> Self {
+        Self { method: Method::POST, ..Self::get(path) }
+    }
+
+    pub fn put(path: &'a [&'a str], body: &'a Value) -> Self {
+        Self { method: Method::PUT, body: Body::Json(body), ..Self::get(path) }
+    }
+
+    pub fn patch(path: &'a [&'a str], body: &'a Value) -> Self {
+        Self { method: Method::PATCH, body: Body::Json(body), ..Self::get(path) }
     }
 
     pub fn delete(path: &'a [&'a str]) -> Self {
         Self { method: Method::DELETE, ..Self::get(path) }
+    }
+
+    /// A text that is to be kept as it is.
+    pub fn put_text(path: &'a [&'a str], text: &'a str, kind: &'static str) -> Self {
+        Self { method: Method::PUT, body: Body::Text(text, kind), ..Self::get(path) }
+    }
+
+    /// Many submissions, as the text of a JSON array.
+    pub fn batch(path: &'a [&'a str], array: &'a str) -> Self {
+        let body = Body::Text(array, "application/json");
+        Self { method: Method::POST, body, timeout: Some(BATCH), is_held: true, ..Self::get(path) }
+    }
+
+    /// A stream of events, from now on or after the `last` one.
+    pub fn events(path: &'a [&'a str], last: Option<&'a str>) -> Self {
+        Self { last_event: last, kind: "text/event-stream", ..Self::get(path) }.endless()
     }
 
     pub fn query(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
@@ -59,6 +111,10 @@ impl<'a> Ask<'a> {
         self.path
     }
 
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     pub fn is_held(&self) -> bool {
         self.is_held
     }
@@ -71,9 +127,13 @@ impl<'a> Ask<'a> {
         if !self.query.is_empty() {
             request = request.query(&self.query);
         }
+        if let Some(last) = self.last_event {
+            request = request.header("last-event-id", last);
+        }
         match self.body {
-            Some(body) => request.json(body),
-            None => request,
+            Body::Nothing => request,
+            Body::Json(value) => request.json(value),
+            Body::Text(text, kind) => request.header(CONTENT_TYPE, kind).body(text.to_owned()),
         }
     }
 }

@@ -65,6 +65,14 @@ impl Failure {
         Self::Usage { what: what.into(), fix: fix.into() }
     }
 
+    /// The same about one of several things.
+    pub fn at(self, place: &str) -> Self {
+        match self {
+            Self::Usage { what, fix } => Self::Usage { what: format!("{place}: {what}"), fix },
+            other => other,
+        }
+    }
+
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } => Exit::Usage,
@@ -132,8 +140,8 @@ impl Failure {
             return exit;
         }
         match format {
-            Format::Json => note(&text::json(&self.document(), false)),
-            Format::Table | Format::Name => self.lines().iter().for_each(|it| note(&clean(it))),
+            Format::Json | Format::Jsonl => note(&text::json(&self.document(), false)),
+            Format::Table | Format::Wide | Format::Name => self.lines().iter().for_each(|it| note(&clean(it))),
         }
         exit
     }
@@ -194,9 +202,9 @@ impl Failure {
     }
 }
 
-impl Refusal {
+impl Problem {
     fn lines(&self) -> Vec<String> {
-        let Problem { code, title, detail, errors } = &self.problem;
+        let Self { code, title, detail, errors } = self;
         let title = if title.is_empty() { code } else { title };
         let mut lines = match errors.is_empty() {
             true if detail.is_empty() => vec![format!("error: {title}")],
@@ -209,8 +217,29 @@ impl Refusal {
                 false => format!("field: {pointer} {detail}"),
             });
         }
-        let fix = match code.as_str() {
+        lines
+    }
+
+    /// What is wrong with one of many, which are told apart by `place`.
+    pub fn lines_at(&self, place: &str) -> Vec<String> {
+        self.lines().iter().map(|it| it.replacen(": ", &format!(": {place}: "), 1)).collect()
+    }
+}
+
+impl Refusal {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = self.problem.lines();
+        let fix = match self.problem.code.as_str() {
             "no_such_job" => Some("`longshore list` shows the jobs there are"),
+            "no_such_queue" => {
+                Some("`longshore queue list` shows the queues there are; `longshore queue set` makes one")
+            }
+            "no_such_source" => Some("`longshore source list` shows the sources there are"),
+            "no_such_template" => Some("`longshore template list` shows the templates there are"),
+            "not_retryable" => Some("only a job that failed or was cancelled can be tried again"),
+            "events_gone" => {
+                Some("begin anew, without the events in between; `longshore events ID` has those of a job")
+            }
             "idempotency_key_reused" => Some("give each job an --idempotency-key of its own, or none"),
             "no_such_path" | "wrong_method" => Some("use a `longshore` of the server's version, and check --url"),
             "no_log" => Some("`longshore get ID` says how far the job came"),
@@ -259,6 +288,6 @@ mod tests {
     #[test]
     fn a_reader_that_left_is_no_error_to_speak_of() {
         let failure = Failure::Stdout(std::io::ErrorKind::BrokenPipe.into());
-        assert_eq!(failure.report(Format::Table) as u8, 141);
+        assert_eq!(failure.report(Format::Table).code(), 141);
     }
 }

@@ -7,7 +7,7 @@ use super::{
     http::{Ask, Http, job_id},
     output::{self, Paged, print},
     reason::Limit,
-    text::{self, Clock, Shown},
+    text::{Clock, Shown},
     view::{Attempt, Job, Spec},
 };
 
@@ -27,8 +27,8 @@ pub async fn run(http: &Http, get: &Get) -> Result<Exit, Failure> {
     let answer = http.send(Ask::get(&["jobs", &id.to_string()])).await?;
     let job: Job = answer.read()?;
     print(&match get.output {
-        Format::Table => describe(&job, output::clock()),
-        Format::Json => text::json(&answer.body, true),
+        Format::Table | Format::Wide => describe(&job, output::clock()),
+        Format::Json | Format::Jsonl => get.output.json(&answer.body),
         Format::Name => format!("job/{}", job.job_id),
     })?;
     Ok(Exit::Done)
@@ -48,11 +48,13 @@ fn describe(job: &Job, clock: Clock) -> String {
         say("Why it waits", job.sentence(clock).filter(|it| Some(it) != said.as_ref()));
         say("For room in", job.why.as_ref().and_then(|it| it.limit.as_ref()).map(Limit::line));
     }
+    say("Starts", job.eta.as_ref().and_then(|it| it.starts(clock)));
+    say("Ends", job.eta.as_ref().and_then(|it| it.ends(clock)));
     say("Queue", Some(job.queue.to_string()));
     say("Priority", Some(job.priority.to_string()));
     say("Before it", job.queue_position.as_ref().map(Shown::to_string));
     say("Namespace", Some(job.namespace.to_string()));
-    say("Labels", Some(job.labels.iter().map(|(key, it)| format!("{key}={it}")).collect::<Vec<_>>().join(", ")));
+    say("Labels", Some(job.labels_text()));
     for (what, at) in [
         ("Submitted", job.created_at),
         ("To start at", job.due_at.filter(|_| job.is_waiting()).or(job.run_at)),

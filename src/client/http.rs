@@ -1,7 +1,7 @@
 //! Requests to Longshore, asked again while that is safe and may help.
 //!
-//! Every request made here may be repeated: reads, a cancellation, and a submission, which always has an idempotency
-//! key. So any request that got no answer is repeated, not only one that surely did not arrive.
+//! Every request made here may be repeated: reads; what sets a thing to what it is to be; a submission, which always has an
+//! idempotency key; and a retry by hand, which is refused the second time and is then looked for (see `retry`). So any request that got no answer is repeated, not only one that surely did not arrive.
 
 use std::{
     error::Error,
@@ -21,7 +21,7 @@ use crate::id::JobId;
 use super::{
     failure::{Failure, Problem, Refusal},
     output::note,
-    retry::{PATIENCE, Patience, retry_after},
+    patience::{PATIENCE, Patience, retry_after},
     stream::Stream,
 };
 
@@ -114,10 +114,13 @@ impl Http {
         let body = self.body(&mut response).await?;
         if response.status().is_success() {
             let link = response.headers().get(header::LINK).and_then(|it| it.to_str().ok()).map(str::to_owned);
-            let body = serde_json::from_slice(&body).map_err(|_| Missed {
-                failure: self.foreign("it answers something else than JSON", None),
-                again: None,
-            })?;
+            let body = match response.status() {
+                StatusCode::NO_CONTENT => Value::Null,
+                _ => serde_json::from_slice(&body).map_err(|_| Missed {
+                    failure: self.foreign("it answers something else than JSON", None),
+                    again: None,
+                })?,
+            };
             return Ok(Answer::new(response.status(), link, body, self.shown_base()));
         }
         Err(self.refused(&response, &body))
@@ -130,7 +133,7 @@ impl Http {
             let body = self.body(&mut response).await?;
             return Err(self.refused(&response, &body));
         }
-        Stream::of(response).map_err(|what| Missed { failure: self.foreign(what, None), again: None })
+        Stream::of(response, ask.kind()).map_err(|what| Missed { failure: self.foreign(what, None), again: None })
     }
 
     async fn body(&self, response: &mut Response) -> Result<Vec<u8>, Missed> {
@@ -289,7 +292,7 @@ mod tests {
         let refused = "HTTP/1.1 409 Conflict\nConnection: close\nContent-Length: 27\n\n{\"code\":\"already_finished\"}";
         let (http, asked) = stub(vec![refused, FINE]).await;
         let failure = http.send(Ask::delete(&["jobs", "a/../b?c"])).await.unwrap_err();
-        assert_eq!((failure.exit() as u8, failure.is_unsure()), (6, false));
+        assert_eq!((failure.exit().code(), failure.is_unsure()), (6, false));
         let asked = asked.lock().unwrap();
         assert_eq!(asked.len(), 1);
         assert!(asked.iter().all(|it| it.starts_with("DELETE /behind/proxy/jobs/a%2F..%2Fb%3Fc ")), "{asked:?}");
@@ -310,11 +313,11 @@ mod tests {
     fn addresses_are_checked_and_ids_may_say_what_they_are() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         for wrong in ["", "localhost:8000", "ftp://x", "http://", "/jobs"] {
-            assert_eq!(Http::new(wrong).map(|_| ()).map_err(|it| it.exit() as u8), Err(2), "{wrong:?}");
+            assert_eq!(Http::new(wrong).map(|_| ()).map_err(|it| it.exit().code()), Err(2), "{wrong:?}");
         }
         let id = JobId::new();
         assert_eq!(job_id(&format!("job/{id}")).ok(), Some(id));
-        assert_eq!(job_id("../queues").map_err(|it| it.exit() as u8), Err(4));
+        assert_eq!(job_id("../queues").map_err(|it| it.exit().code()), Err(4));
         let local = |it: &str| Url::parse(it).is_ok_and(|it| is_this_machine(&it));
         assert!(local("http://localhost:1") && local("http://[::1]:1") && local("http://127.9.9.9"));
         assert!(!local("http://example.com") && !local("http://10.0.0.1"));

@@ -1,41 +1,35 @@
 //! `list`: jobs page by page, so that a list of any length takes no more memory than a page.
 
-use clap::{Args, builder::PossibleValuesParser};
+use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::lifecycle::StateName;
-
 use super::{
     Exit, Failure, Format,
+    filter::Filter,
     http::{Ask, Http},
+    listed::PAGE,
     output::{self, Paged, cell, note, print},
-    text::{self, Clock},
+    text::{self, Clock, Shown},
     view::Job,
 };
 
-/// The jobs asked for at once, which is the most that `GET /jobs` gives.
-const PAGE: u64 = 1_000;
 /// All that hold a slot come at once; so many at most.
 const RUNNING: u64 = 10_000;
 
 /// The arguments of `list`.
 #[derive(Debug, Args)]
 pub struct List {
-    /// Only jobs in this state
-    #[arg(long, value_parser = PossibleValuesParser::new(StateName::ALL.map(StateName::name)))]
-    state: Option<String>,
-    /// Only jobs of this queue
+    #[command(flatten)]
+    filter: Filter,
+    /// Only jobs that ended, or are stopped, for this reason, such as job_failed
     #[arg(long)]
-    queue: Option<String>,
-    /// Only jobs with exactly this name
-    #[arg(long)]
-    name: Option<String>,
+    reason: Option<String>,
     /// What waits for a slot, in the order in which it will start
-    #[arg(long, conflicts_with_all = ["state", "queue", "name"])]
+    #[arg(long, conflicts_with_all = ["Filter", "reason"])]
     pending: bool,
     /// What holds a slot, longest first
-    #[arg(long, conflicts_with_all = ["state", "queue", "name", "pending"])]
+    #[arg(long, conflicts_with_all = ["Filter", "reason", "pending"])]
     running: bool,
     /// Show at most so many jobs
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
@@ -63,8 +57,9 @@ pub async fn run(http: &Http, list: &List) -> Result<Exit, Failure> {
         let (page, jobs) = list.page(http, cursor.as_deref(), left).await?;
         left = left.saturating_sub(page.items.len() as u64);
         sheet.add(&page.items, &jobs)?;
-        // A cursor that stays where it is would go on for ever.
-        let has_more = page.next.is_some() && page.next != cursor && !page.items.is_empty();
+        // A page may be empty and yet not the last: the server looks at no more than so many jobs for one. A cursor that stays
+        // where it is would go on for ever.
+        let has_more = page.next.is_some() && page.next != cursor;
         cursor = page.next;
         if left == 0 || !has_more {
             // What holds a slot comes without a cursor, so that only its number tells whether it was cut.
@@ -81,10 +76,8 @@ impl List {
             (_, true) => &["jobs", "running"],
             _ => &["jobs"],
         };
-        let ask = Ask::get(path)
-            .query("state", self.state.as_ref())
-            .query("queue", self.queue.as_ref())
-            .query("name", self.name.as_ref())
+        let ask = (self.filter.query(Ask::get(path)))
+            .query("reason", self.reason.as_ref())
             .query("cursor", cursor)
             .query("limit", Some(left.min(if self.running { RUNNING } else { PAGE })));
         let answer = http.send(ask).await?;
@@ -119,6 +112,20 @@ impl<'a> Sheet<'a> {
         let header: &[&str] = match (list.pending, list.running) {
             (true, _) => &["ID", "NAME", "QUEUE", "PRIORITY", "SUBMITTED"],
             (_, true) => &["ID", "NAME", "QUEUE", "PRIORITY", "STATE", "HOLDS A SLOT SINCE"],
+            _ if list.output == Format::Wide => &[
+                "ID",
+                "NAME",
+                "QUEUE",
+                "PRIORITY",
+                "STATE",
+                "SUBMITTED",
+                "STARTED",
+                "ENDED",
+                "ATTEMPT",
+                "NAMESPACE",
+                "LABELS",
+                "MESSAGE",
+            ],
             _ => &["ID", "NAME", "QUEUE", "PRIORITY", "STATE", "SUBMITTED", "ENDED"],
         };
         Self { list, table: Paged::new(header), clock: output::clock(), jobs: 0 }
@@ -135,14 +142,15 @@ impl<'a> Sheet<'a> {
                 }
                 return if text.is_empty() { Ok(()) } else { output::print_part(text.as_bytes()) };
             }
+            Format::Jsonl => items.iter().try_for_each(|it| print(&text::json(it, false)))?,
             Format::Name if !jobs.is_empty() => {
                 print(&jobs.iter().map(|it| format!("job/{}", it.job_id)).collect::<Vec<_>>().join("\n"))?;
             }
-            Format::Table if !jobs.is_empty() => {
+            Format::Table | Format::Wide if !jobs.is_empty() => {
                 let rows = jobs.iter().map(|it| self.row(it)).collect();
                 print(&self.table.page(rows))?;
             }
-            Format::Name | Format::Table => {}
+            Format::Name | Format::Table | Format::Wide => {}
         }
         self.jobs += jobs.len() as u64;
         Ok(())
@@ -152,11 +160,11 @@ impl<'a> Sheet<'a> {
         match (self.list.output, self.jobs) {
             (Format::Json, 0) => print("[]")?,
             (Format::Json, _) => print("]")?,
-            (Format::Table | Format::Name, _) => {}
+            (Format::Table | Format::Wide | Format::Jsonl | Format::Name, _) => {}
         }
         if self.jobs == 0 {
             note("No jobs match.");
-        } else if has_more && self.list.output == Format::Table {
+        } else if has_more && matches!(self.list.output, Format::Table | Format::Wide) {
             note(&format!("These are the first {}; --all shows all there are, --limit others.", self.jobs));
         }
         Ok(())
@@ -168,6 +176,16 @@ impl<'a> Sheet<'a> {
         match (self.list.pending, self.list.running) {
             (true, _) => row.push(self.clock.tell_maybe(job.created_at)),
             (_, true) => row.extend([job.state.to_string(), self.clock.tell_maybe(job.claimed_at)]),
+            _ if self.list.output == Format::Wide => row.extend([
+                job.state_text(),
+                self.clock.tell_maybe(job.created_at),
+                self.clock.tell_maybe(job.started_at),
+                self.clock.tell_maybe(job.finished_at),
+                job.attempt.map_or_else(|| "-".into(), |it| it.to_string()),
+                job.namespace.to_string(),
+                cell(&job.labels_text()),
+                cell(job.message.as_ref().map(Shown::as_str).unwrap_or_default()),
+            ]),
             _ => row.extend([
                 job.state_text(),
                 self.clock.tell_maybe(job.created_at),

@@ -88,6 +88,7 @@ async fn open(http: &Http, id: JobId, which: &Which<'_>) -> Result<Stream, Failu
 /// That many bytes, as people say it.
 fn last(bytes: u64) -> String {
     match bytes {
+        1 => "the last byte".into(),
         0..1024 => format!("the last {bytes} bytes"),
         // What is kept begins with a whole line or character, so it is a little less than the round number.
         _ => format!("the last {} KiB", bytes.div_ceil(1024)),
@@ -144,8 +145,8 @@ mod tests {
     #[test]
     fn what_was_kept_is_told_in_round_numbers() {
         assert_eq!(
-            [0, 1023, 16_300, 16_384].map(last),
-            ["the last 0 bytes", "the last 1023 bytes", "the last 16 KiB", "the last 16 KiB"]
+            [0, 1, 1023, 16_300, 16_384].map(last),
+            ["the last 0 bytes", "the last byte", "the last 1023 bytes", "the last 16 KiB", "the last 16 KiB"]
         );
     }
 }

@@ -1,23 +1,40 @@
 //! The client commands: each turns its arguments into requests and their answers into text, JSON and an exit code.
 
 mod ask;
+mod batch;
+mod bulk;
 mod cancel;
+mod each;
+mod eta;
+mod events;
 mod exit;
 mod failure;
+mod file;
+mod filter;
 mod get;
 mod http;
+mod limit;
 mod list;
+mod listed;
 mod logs;
 mod output;
+mod params;
+mod patience;
 mod policy;
+mod progress;
+mod queue;
 mod reason;
+mod reprioritize;
 mod request;
 mod retry;
 mod scrub;
 mod slots;
+mod source;
+mod sse;
 mod stream;
 mod submit;
-mod text;
+mod template;
+pub(crate) mod text;
 mod top;
 mod view;
 mod wait;
@@ -27,7 +44,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use exit::Exit;
+pub use exit::Exit;
 use failure::Failure;
 use http::Http;
 use output::Format;
@@ -57,10 +74,24 @@ pub enum Command {
     Top(top::Top),
     /// Show what a job printed, live or what was kept of it
     Logs(logs::Logs),
+    /// Show what happened to a job, or what happens to all of them
+    Events(events::Events),
     /// Cancel jobs: at once where they wait, else they are stopped
     Cancel(cancel::Cancel),
+    /// Try jobs again that failed or were cancelled
+    Retry(retry::Retry),
+    /// Give jobs that wait another priority
+    Reprioritize(reprioritize::Reprioritize),
     /// Wait until jobs have ended
     Wait(wait::Wait),
+    /// Show queues, and set their caps, bounds and pauses
+    Queue(queue::Queue),
+    /// Show the queues elsewhere that feed this one, and pause them
+    Source(source::Source),
+    /// Show or set how many jobs may hold a slot at once
+    Limit(limit::Limit),
+    /// Show, store and delete templates
+    Template(template::Template),
 }
 
 /// Runs a client command; whatever went wrong has been said on stderr when it returns.
@@ -82,8 +113,15 @@ impl Command {
             Self::Why(it) => it.output,
             Self::Top(it) => it.output,
             Self::Logs(_) => Format::Table,
+            Self::Events(it) => it.output,
             Self::Cancel(it) => it.output,
+            Self::Retry(it) => it.output,
+            Self::Reprioritize(it) => it.output,
             Self::Wait(it) => it.output,
+            Self::Queue(it) => it.output,
+            Self::Source(it) => it.output,
+            Self::Limit(it) => it.output,
+            Self::Template(it) => it.output,
         }
     }
 
@@ -95,8 +133,15 @@ impl Command {
             Self::Why(it) => why::run(http, &it).await,
             Self::Top(it) => top::run(http, &it).await,
             Self::Logs(it) => logs::run(http, &it).await,
+            Self::Events(it) => events::run(http, &it).await,
             Self::Cancel(it) => cancel::run(http, &it).await,
+            Self::Retry(it) => retry::run(http, &it).await,
+            Self::Reprioritize(it) => reprioritize::run(http, &it).await,
             Self::Wait(it) => wait::run(http, &it).await,
+            Self::Queue(it) => queue::run(http, &it).await,
+            Self::Source(it) => source::run(http, &it).await,
+            Self::Limit(it) => limit::run(http, &it).await,
+            Self::Template(it) => template::run(http, &it).await,
         }
     }
 }

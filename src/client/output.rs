@@ -1,14 +1,16 @@
-//! What goes to stdout (data) and to stderr (everything else), in three formats.
+//! What goes to stdout (data) and to stderr (everything else), in every format.
 
 use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
 use comfy_table::{ColumnConstraint, Table, Width, presets};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{
     failure::Failure,
-    text::{Clock, cut},
+    progress,
+    text::{self, Clock, cut},
 };
 
 /// The characters of a name or message that a person is shown in a table.
@@ -20,10 +22,35 @@ pub enum Format {
     /// For people
     #[default]
     Table,
+    /// For people, with more columns where there are more
+    Wide,
     /// One JSON value, with the fields of the API
     Json,
+    /// JSON, each thing in a line of its own
+    Jsonl,
     /// `job/ID`, one in a line, which every command takes as an ID
     Name,
+}
+
+impl Format {
+    /// Whether it is for programs that read JSON.
+    pub fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::Jsonl)
+    }
+
+    /// One thing as JSON: to be read by people as well, or in one line.
+    pub fn json(self, value: &Value) -> String {
+        text::json(value, self == Self::Json)
+    }
+
+    /// Several things as JSON: one array, or a line for each. Nothing where it is not for programs.
+    pub fn print_all(self, values: Vec<Value>) -> Result<(), Failure> {
+        match self {
+            Self::Json => print(&text::json(&Value::Array(values), true)),
+            Self::Jsonl => values.iter().try_for_each(|it| print(&text::json(it, false))),
+            Self::Table | Self::Wide | Self::Name => Ok(()),
+        }
+    }
 }
 
 /// Writes a line to stdout, at once.
@@ -40,6 +67,7 @@ pub fn print_part(text: &[u8]) -> Result<(), Failure> {
 
 /// Writes a line to stderr. Where that fails there is nobody left to tell.
 pub fn note(line: &str) {
+    progress::clear();
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 

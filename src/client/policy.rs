@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{failure::Failure, text::Span};
 
 /// The deadlines and the retries of a job.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Policy {
     /// How long it may run, such as 90s or 1h30m
     #[arg(long, value_name = "TIME")]
@@ -100,7 +100,7 @@ mod tests {
         let words = shlex::split(line).unwrap_or_default();
         let cli = Cli::try_parse_from(["submit".to_owned()].into_iter().chain(words)).ok()?;
         let mut body = file.as_object().cloned().unwrap_or_default();
-        let done = cli.policy.write(&mut body).map_err(|it| it.exit() as u8);
+        let done = cli.policy.write(&mut body).map_err(|it| it.exit().code());
         Some(done.map(|()| Value::Object(body)))
     }
 

@@ -46,6 +46,16 @@ impl Why {
         })
     }
 
+    /// Whether it waits for one of the slots of its queue.
+    pub fn is_queue_cap(&self) -> bool {
+        self.code.as_str() == "queue_cap"
+    }
+
+    /// Whether it waits for somebody to let its queue go on.
+    pub fn is_queue_paused(&self) -> bool {
+        self.code.as_str() == "queue_paused"
+    }
+
     /// Whether it waits for one of the slots of all.
     pub fn is_global_cap(&self) -> bool {
         self.code.as_str() == "global_cap"

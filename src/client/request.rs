@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{failure::Failure, policy::Policy, text::Span};
 
 /// What a job is to be.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Fields {
     /// What the job is called; names need not be unique [default: that of --file]
     #[arg(required_unless_present = "file")]
@@ -21,6 +21,9 @@ pub struct Fields {
     /// The Kubernetes namespace it runs in [default: the server's]
     #[arg(long, value_name = "NS")]
     namespace: Option<String>,
+    /// Make it from this template; then what comes after `--` is added to the template's arguments
+    #[arg(long, help_heading = "Templates")]
+    template: Option<String>,
     /// The image it runs [default: the server's]
     #[arg(long)]
     image: Option<String>,
@@ -74,6 +77,11 @@ fn timestamp(text: &str) -> Result<Timestamp, String> {
 }
 
 impl Fields {
+    /// Whether a name was given, which is one job's.
+    pub fn has_name(&self) -> bool {
+        self.name.is_some()
+    }
+
     /// The body of the request, and the idempotency key in it: the given one, else the file's, else a new one.
     pub fn request(
         self,
@@ -101,7 +109,13 @@ impl Fields {
             body.remove("delay");
             body.remove("run_at");
         }
-        if !self.command.is_empty() {
+        if let Some(template) = self.template {
+            body.insert("template".into(), template.into());
+        }
+        let is_templated = body.get("template").is_some_and(|it| !it.is_null());
+        if is_templated && !self.command.is_empty() {
+            body.insert("args".into(), json!(self.command));
+        } else if !self.command.is_empty() {
             // What is typed is the whole command line; the file's arguments would come after it.
             body.remove("args");
             body.insert("command".into(), json!(self.command));
@@ -217,7 +231,7 @@ mod tests {
     fn body(line: &str, file: Option<Value>) -> Result<Value, u8> {
         let fields = parse(line).unwrap_or_else(|| panic!("{line}"));
         let request = fields.request(file, None, || "new".into());
-        request.map(|(body, _)| body).map_err(|it| it.exit() as u8)
+        request.map(|(body, _)| body).map_err(|it| it.exit().code())
     }
 
     #[test]
@@ -244,6 +258,13 @@ mod tests {
                 "command": ["sh", "-c", "echo --image"], "idempotency_key": "new"
             }))
         );
+    }
+
+    #[test]
+    fn what_is_typed_after_a_template_is_added_to_its_arguments() {
+        let expected = json!({"name": "n", "template": "t", "args": ["--fast", "x"], "idempotency_key": "new"});
+        assert_eq!(body("n --template t -- --fast x", None), Ok(expected.clone()));
+        assert_eq!(body("n --file f -- --fast x", Some(json!({"template": "t"}))), Ok(expected));
     }
 
     #[test]

@@ -11,12 +11,12 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A good answer, unless it is something else than text: then what it is.
-    pub fn of(response: Response) -> Result<Self, String> {
+    /// A good answer, unless it is something else than what is `wanted`: then what it is.
+    pub fn of(response: Response, wanted: &str) -> Result<Self, String> {
         let kind = response.headers().get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
-        match kind.starts_with("text/plain") {
+        match kind.starts_with(wanted) {
             true => Ok(Self { response }),
-            false => Err(format!("it answers {kind:?} where a log was asked for")),
+            false => Err(format!("it answers {kind:?} where {wanted} was asked for")),
         }
     }
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{
     Exit, Failure, Format,
     http::{Ask, Http},
+    limit::Limits,
     output::{self, Paged, cell, print, print_part},
-    reason::Limit,
     slots::{self, Slots},
     text::{self, Clock},
     view::Job,
@@ -40,32 +40,33 @@ struct Screen {
     slots: Slots,
     pending: Value,
     waiting: Vec<Job>,
-    /// The limit of all slots, where somebody waits for it: else nobody is told.
-    limit: Option<Limit>,
+    /// How many slots there are.
+    cap: i64,
 }
 
 /// Shows the slots and what waits for them.
 pub async fn run(http: &Http, top: &Top) -> Result<Exit, Failure> {
-    let is_drawn = top.watch && output::is_watched() && top.output == Format::Table;
+    let is_drawn = top.watch && output::is_watched() && matches!(top.output, Format::Table | Format::Wide);
     if is_drawn {
         print_part(CLEAR)?;
     }
     loop {
         let screen = Screen::ask(http).await?;
         match top.output {
-            Format::Table if is_drawn => {
+            Format::Table | Format::Wide if is_drawn => {
                 let lines = terminal_size::terminal_size().map_or(LINES, |(_, height)| height.0);
                 let holders = usize::from(lines).saturating_sub(PENDING + OTHERS).max(1);
                 print_part(redrawn(&screen.text(holders, output::clock())).as_bytes())?;
             }
-            Format::Table => print(&screen.text(usize::MAX, output::clock()))?,
-            Format::Json => print(&text::json(&screen.document(), !top.watch))?,
+            Format::Table | Format::Wide => print(&screen.text(usize::MAX, output::clock()))?,
+            Format::Json if !top.watch => print(&text::json(&screen.document(), true))?,
+            Format::Json | Format::Jsonl => print(&text::json(&screen.document(), false))?,
             Format::Name => screen.names()?,
         }
         if !top.watch {
             return Ok(Exit::Done);
         }
-        if !is_drawn && top.output == Format::Table {
+        if !is_drawn && matches!(top.output, Format::Table | Format::Wide) {
             print("")?;
         }
         tokio::time::sleep(REDRAW).await;
@@ -100,19 +101,14 @@ impl Screen {
             let job: Job = http.send(Ask::get(&["jobs", &id])).await?.read()?;
             first.why = job.why;
         }
-        let whys = waiting.iter().filter_map(|it| it.why.as_ref());
-        let limit = whys.filter(|it| it.is_global_cap()).find_map(|it| it.limit.clone());
-        Ok(Self { slots, pending: answer.body, waiting, limit })
+        let cap = http.send(Ask::get(&["limits"])).await?.read::<Limits>()?.cap;
+        Ok(Self { slots, pending: answer.body, waiting, cap })
     }
 
     /// With so many of those that hold a slot at most.
     fn text(&self, most: usize, clock: Clock) -> String {
         let held = self.slots.holders.len();
-        let cap = self.limit.as_ref().and_then(|it| it.cap);
-        let mut parts = vec![match cap {
-            Some(cap) => format!("Slots: {held} of {cap} held"),
-            None => format!("Slots: {held} held"),
-        }];
+        let mut parts = vec![format!("Slots: {held} of {} held", self.cap)];
         if held > 0 {
             parts.push(slots::rows(self.slots.holders.get(..most).unwrap_or(&self.slots.holders), clock));
             if held > most {
@@ -150,7 +146,7 @@ impl Screen {
         let pending: Vec<_> = self.pending.as_array().into_iter().flatten().take(PENDING).collect();
         json!({
             "held": self.slots.holders.len(),
-            "cap": self.limit.as_ref().and_then(|it| it.cap),
+            "cap": self.cap,
             "slots": self.slots.value,
             "pending": pending,
         })
@@ -173,18 +169,17 @@ mod tests {
 
     fn screen(held: usize, waiting: usize) -> Screen {
         let ((value, holders), (pending, waiting)) = (jobs(held), jobs(waiting));
-        Screen { slots: Slots { value, holders }, pending, waiting, limit: None }
+        Screen { slots: Slots { value, holders }, pending, waiting, cap: 2 }
     }
 
     #[test]
     fn an_idle_longshore_fits_in_two_lines() {
-        assert_eq!(screen(0, 0).text(9, Clock::Utc), "Slots: 0 held\n\nPending: none");
+        assert_eq!(screen(0, 0).text(9, Clock::Utc), "Slots: 0 of 2 held\n\nPending: none");
     }
 
     #[test]
-    fn the_cap_is_told_where_it_is_known_and_what_waits_is_cut() {
-        let mut screen = screen(2, 11);
-        screen.limit = Some(Limit { cap: Some(2), ..Limit::default() });
+    fn the_cap_is_told_and_what_waits_is_cut() {
+        let screen = screen(2, 11);
         let text = screen.text(1, Clock::Utc);
         assert!(text.starts_with("Slots: 2 of 2 held\nSTATE "), "{text}");
         assert!(text.contains("\n… and 1 more,"), "{text}");

@@ -8,6 +8,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use crate::lifecycle::StateName;
 
 use super::{
+    eta::{self, Eta},
     exit::Exit,
     reason::{self, Why},
     text::{Clock, Shown},
@@ -36,6 +37,8 @@ pub struct Job {
     pub finished_at: Option<Timestamp>,
     pub cancel_requested_at: Option<Timestamp>,
     pub queue_position: Option<Shown>,
+    /// The current attempt, or the last.
+    pub attempt: Option<i64>,
     /// How often it may be tried.
     pub max_attempts: Option<i64>,
     pub failed_attempts: Option<i64>,
@@ -44,6 +47,8 @@ pub struct Job {
     pub due_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "reason::maybe")]
     pub why: Option<Why>,
+    #[serde(default, deserialize_with = "eta::maybe")]
+    pub eta: Option<Eta>,
     #[serde(default)]
     pub attempts: Vec<Attempt>,
     pub spec: Option<Spec>,
@@ -116,6 +121,26 @@ impl Job {
         StateName::from_name(self.state.as_str()).is_some_and(StateName::is_finished) || self.finished_at.is_some()
     }
 
+    /// Its labels, as one would type them.
+    pub fn labels_text(&self) -> String {
+        self.labels.iter().map(|(key, it)| format!("{key}={it}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// As the container ended that decided how the job did, where one did.
+    pub fn exit_of_container(&self) -> Exit {
+        let code = self.attempts.iter().max_by_key(|it| it.attempt).and_then(|it| it.exit_code);
+        match (self.exit(), code.and_then(|it| u8::try_from(it).ok())) {
+            (Exit::Done, _) => Exit::Done,
+            (_, Some(code)) if code > 0 => Exit::OfContainer(code),
+            (exit, _) => exit,
+        }
+    }
+
+    /// As that, or in our own words.
+    pub fn exit_of(&self, container: bool) -> Exit {
+        if container { self.exit_of_container() } else { self.exit() }
+    }
+
     pub fn exit(&self) -> Exit {
         Exit::of_ending(self.state.as_str(), self.reason.as_ref().map(Shown::as_str))
     }
@@ -182,5 +207,22 @@ mod tests {
         assert_eq!(job.line(), "1 a[2Jb failed (lost): gone for good");
         assert!(job.is_finished());
         assert_eq!(job.exit(), Exit::JobLost);
+    }
+
+    #[test]
+    fn the_container_that_ended_last_decides_where_one_did() {
+        let exit = |state: &str, codes: &[Option<i32>]| {
+            let attempts = codes.iter().enumerate();
+            let attempts: Vec<_> =
+                attempts.map(|(index, it)| serde_json::json!({"attempt": index + 1, "exit_code": it})).collect();
+            let job = serde_json::json!({"job_id": "1", "name": "a", "state": state, "attempts": attempts});
+            serde_json::from_value::<Job>(job).unwrap().exit_of_container().code()
+        };
+        assert_eq!(exit("failed", &[Some(3), Some(137)]), 137);
+        assert_eq!(exit("succeeded", &[Some(3), Some(0)]), 0);
+        assert_eq!(exit("failed", &[None]), 10);
+        assert_eq!(exit("cancelled", &[]), 11);
+        assert_eq!(exit("failed", &[Some(-1)]), 10);
+        assert_eq!(exit("failed", &[Some(0)]), 10);
     }
 }

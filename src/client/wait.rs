@@ -16,6 +16,7 @@ use super::{
     Exit, Failure, Format,
     http::{Ask, Http, job_id},
     output::{note, print},
+    progress,
     text::{self, Span},
     view::Job,
 };
@@ -37,7 +38,7 @@ pub const EXITS: &str = "0 succeeded, 10 failed, 11 cancelled, 12 its deadline p
 /// The arguments of `wait`.
 #[derive(Debug, Args)]
 #[command(after_help = format!("Exit codes, of several jobs that of the first that has not succeeded: {EXITS}, \
-4 there is no such job, 124 --timeout ran out."))]
+4 there is no such job, 124 --timeout ran out. With --exit-code-from-job: the container's own where one failed, else those."))]
 pub struct Wait {
     /// Ids of jobs, or job/ID
     #[arg(required = true, value_name = "ID")]
@@ -45,6 +46,9 @@ pub struct Wait {
     /// Wait no longer than this, such as 90s or 1h30m
     #[arg(long, value_name = "TIME")]
     timeout: Option<Span>,
+    /// Exit as the container did that decided how the job ended, where one did
+    #[arg(long)]
+    exit_code_from_job: bool,
     /// How to print them as they end; `json` is one array, at the end and in the order given
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
@@ -57,8 +61,25 @@ enum Waited {
     NotYet(Option<(Value, Job)>),
 }
 
-/// Waits for jobs.
+impl Wait {
+    /// For these jobs, without a limit.
+    pub fn for_all(ids: Vec<String>, output: Format, exit_code_from_job: bool) -> Self {
+        Self { ids, timeout: None, exit_code_from_job, output }
+    }
+}
+
+/// Waits for jobs; with one, says on stderr how it stands where a person watches.
 pub async fn run(http: &Http, wait: &Wait) -> Result<Exit, Failure> {
+    match wait.ids.as_slice() {
+        [id] => match job_id(id) {
+            Ok(id) => progress::shown(http, id, until_all_ended(http, wait)).await,
+            Err(_) => until_all_ended(http, wait).await,
+        },
+        _ => until_all_ended(http, wait).await,
+    }
+}
+
+async fn until_all_ended(http: &Http, wait: &Wait) -> Result<Exit, Failure> {
     let deadline = wait.timeout.as_ref().map(|it| Instant::now() + it.length.min(FOR_EVER));
     let turns = Turns::of(wait.ids.len());
     let mut waiting: FuturesUnordered<_> = (wait.ids.iter().enumerate())
@@ -72,8 +93,8 @@ pub async fn run(http: &Http, wait: &Wait) -> Result<Exit, Failure> {
     while let Some((index, id, waited)) = waiting.next().await {
         let (exit, value) = match waited {
             Ok(Waited::Ended(value, job)) => {
-                tell(&job, wait.output)?;
-                (job.exit(), value)
+                tell(&job, &value, wait.output)?;
+                (job.exit_of(wait.exit_code_from_job), value)
             }
             Ok(Waited::NotYet(seen)) => {
                 let state = seen.as_ref().map_or("not known to have ended", |(_, job)| job.state.as_str());
@@ -99,7 +120,8 @@ pub async fn run(http: &Http, wait: &Wait) -> Result<Exit, Failure> {
 
 fn print_found(mut found: Vec<Value>, format: Format) -> Result<(), Failure> {
     found.retain(|it| !it.is_null());
-    if format == Format::Json { print(&text::json(&Value::Array(found), true)) } else { Ok(()) }
+    // As lines they were printed one by one.
+    if format == Format::Json { format.print_all(found) } else { Ok(()) }
 }
 
 /// Waits for one job without a limit: the job as it ended.
@@ -133,11 +155,13 @@ async fn pause_after(asked: Instant, held: Duration) {
     }
 }
 
-/// Says how a job ended.
-pub fn tell(job: &Job, format: Format) -> Result<(), Failure> {
+/// Says how a job ended, unless that is kept for the end.
+pub fn tell(job: &Job, value: &Value, format: Format) -> Result<(), Failure> {
+    progress::clear();
     match format {
-        Format::Table => print(&job.line()),
+        Format::Table | Format::Wide => print(&job.line()),
         Format::Name => print(&format!("job/{}", job.job_id)),
+        Format::Jsonl => print(&text::json(value, false)),
         Format::Json => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use super::{
     output::{self, print},
     reason::Why as Reason,
     slots::Slots,
-    text::{self, Clock, Shown},
+    text::{Clock, Shown},
     view::Job,
 };
 
@@ -34,21 +34,25 @@ pub async fn run(http: &Http, why: &Why) -> Result<Exit, Failure> {
     let answer = http.send(Ask::get(&["jobs", &id.to_string()])).await?;
     let job: Job = answer.read()?;
     match why.output {
-        Format::Table => {
+        Format::Table | Format::Wide => {
             print(&describe(&job, output::clock()))?;
-            if why.slots || job.why.as_ref().is_some_and(Reason::is_global_cap) {
-                let slots = Slots::ask(http).await?;
+            let of_queue = job.why.as_ref().is_some_and(Reason::is_queue_cap) && !why.slots;
+            if why.slots || of_queue || job.why.as_ref().is_some_and(Reason::is_global_cap) {
+                let mut slots = Slots::ask(http).await?;
+                // Who waits for room in a queue is not helped by who is in another.
+                slots.holders.retain(|it| !of_queue || it.queue == job.queue);
                 let table = slots.table(output::clock());
                 print(&if slots.holders.is_empty() { "\nNobody holds a slot.".into() } else { format!("\n{table}") })?;
             }
         }
-        Format::Json => {
+        Format::Json | Format::Jsonl => {
             let field = |name| answer.body.get(name).cloned().unwrap_or(Value::Null);
             let slots = Slots::ask(http).await?.value;
             let document = json!({
-                "job_id": field("job_id"), "state": field("state"), "why": field("why"), "slots": slots,
+                "job_id": field("job_id"), "state": field("state"), "why": field("why"), "eta": field("eta"),
+                "slots": slots,
             });
-            print(&text::json(&document, true))?;
+            print(&why.output.json(&document))?;
         }
         Format::Name => print(&format!("job/{}", job.job_id))?,
     }
@@ -68,7 +72,12 @@ fn describe(job: &Job, clock: Clock) -> String {
     say("Since", why.since.or(job.entered_at()).map(|it| clock.tell(it)));
     say("Until", why.until.map(|it| clock.tell(it)));
     say("Before it", position.map(Shown::to_string));
-    say("Limit", why.limit.map(|it| it.line()));
+    say("Limit", why.limit.as_ref().map(|it| it.line()));
+    say("Starts", job.eta.as_ref().and_then(|it| it.starts(clock)));
+    say("Ends", job.eta.as_ref().and_then(|it| it.ends(clock)));
+    if why.is_queue_paused() {
+        lines.push(format!("`longshore queue resume {}` lets its jobs start again", job.queue));
+    }
     lines.join("\n")
 }
 
@@ -112,5 +121,22 @@ mod tests {
         let over = job(json!({"state": "failed", "reason": "job_failed", "message": "exit 3"}));
         assert_eq!(describe(&over, Clock::Utc), "1 a failed (job_failed)\nexit 3");
         assert!(later.is_waiting() && !over.is_waiting());
+    }
+
+    #[test]
+    fn a_paused_queue_comes_with_the_remedy_and_a_guess_with_its_range() {
+        let waits = job(json!({
+            "queue": "gpu", "why": {"code": "queue_paused", "message": "the queue gpu is paused"}, "eta": {
+                "starts_p50": "2026-01-01T00:01:00Z", "starts_p90": "2026-01-01T00:03:00Z",
+                "ends_p50": "2026-01-01T00:05:00Z", "ends_p90": "2026-01-01T00:09:00Z", "samples": 40, "basis": "name"
+            }
+        }));
+        assert_eq!(
+            describe(&waits, Clock::Utc),
+            "1 a pending\nthe queue gpu is paused\nSince:      2026-01-01T00:00:00Z\n\
+             Starts:     2026-01-01T00:01:00Z, 9 in 10 by 2026-01-01T00:03:00Z, judged by 40 runs\n\
+             Ends:       2026-01-01T00:05:00Z, 9 in 10 by 2026-01-01T00:09:00Z\n\
+             `longshore queue resume gpu` lets its jobs start again"
+        );
     }
 }

@@ -118,16 +118,16 @@ pub fn of_request(err: kube::Error) -> Failure {
 // The API server says 403 for a quota, for a missing permission of ours and for a namespace that is going away, and has no
 // field that tells them from a policy's denial; these are the words it has used since 1.20.
 
-fn is_over_quota(message: &str) -> bool {
+pub(super) fn is_over_quota(message: &str) -> bool {
     message.contains("exceeded quota") || message.contains("status unknown for quota")
 }
 
-fn is_not_permitted(message: &str) -> bool {
+pub(super) fn is_not_permitted(message: &str) -> bool {
     message.contains("is being terminated") || message.contains("cannot create resource")
 }
 
 /// An API server that has just started says so until its admission plug-ins have caught up.
-fn is_not_ready(message: &str) -> bool {
+pub(super) fn is_not_ready(message: &str) -> bool {
     message.contains("not yet ready to handle request") || message.contains("caches not synchronized")
 }
 

@@ -30,7 +30,10 @@ pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<(Client, Strin
             )?,
         },
     };
-    let server = config.cluster_url.to_string();
+    // Without who logs in, should that stand in the URL.
+    let url = &config.cluster_url;
+    let port = url.port_u16().map(|it| format!(":{it}")).unwrap_or_default();
+    let server = format!("{}://{}{port}", url.scheme_str().unwrap_or("https"), url.host().unwrap_or_default());
     Ok((client(config)?, server))
 }
 

@@ -2,17 +2,17 @@
 //!
 //! What Longshore sets on every Job, whatever the submitter said: the name, the namespace, its own labels (on Job and
 //! pods) and annotations. What it sets unless a manifest says otherwise: `restartPolicy: Never` and `backoffLimit: 0`,
-//! because retries are Longshore's. `ttlSecondsAfterFinished` is at least [`FALLBACK_TTL_SECS`]: the cleaner is Longshore,
+//! because retries are Longshore's; and no token of a service account that was not named. `ttlSecondsAfterFinished` is at least [`FALLBACK_TTL_SECS`]: the cleaner is Longshore,
 //! and a Job must not go before its outcome is recorded.
 
 use k8s_openapi::{
     api::{
         batch::v1::{Job, JobSpec},
-        core::v1::{Container, EnvFromSource, EnvVar, PodSpec, PodTemplateSpec, ResourceRequirements},
+        core::v1::PodSpec,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     id::{AttemptNo, JobId, Nonce},
@@ -20,7 +20,7 @@ use crate::{
     spec::{Fault, Spec},
 };
 
-use super::strict;
+use super::{fields, strict};
 
 pub const INSTANCE: &str = "longshore.dev/instance";
 pub const JOB_ID: &str = "longshore.dev/job-id";
@@ -65,7 +65,7 @@ pub struct Identity<'a> {
 pub fn build(spec: &Spec, policy: &Policy, me: &Identity<'_>, defaults: &Defaults) -> Result<Job, Vec<Fault>> {
     let (meta, mut job_spec) = match &spec.manifest {
         Some(manifest) => from_manifest(manifest)?,
-        None => (ObjectMeta::default(), from_fields(spec, defaults)?),
+        None => (ObjectMeta::default(), fields::job_spec(spec, defaults)?),
     };
     job_spec.backoff_limit.get_or_insert(0);
     job_spec.ttl_seconds_after_finished = Some(job_spec.ttl_seconds_after_finished.unwrap_or(0).max(FALLBACK_TTL_SECS));
@@ -74,6 +74,7 @@ pub fn build(spec: &Spec, policy: &Policy, me: &Identity<'_>, defaults: &Default
     }
     if let Some(pod) = &mut job_spec.template.spec {
         pod.restart_policy.get_or_insert_with(|| "Never".into());
+        withhold_token(pod);
     }
     mark(job_spec.template.metadata.get_or_insert_default(), spec, me);
     let mut metadata = ObjectMeta {
@@ -89,6 +90,15 @@ pub fn build(spec: &Spec, policy: &Policy, me: &Identity<'_>, defaults: &Default
     annotations.insert(SPEC_HASH.into(), me.spec_hash.to_owned());
     annotations.insert(JOB_NAME.into(), me.job_name.to_owned());
     Ok(Job { metadata, spec: Some(job_spec), status: None })
+}
+
+/// Whoever names no service account and asks for no token has no use for one: a program that came in over HTTP need not be
+/// able to speak to the API server in the name of the namespace's default account.
+fn withhold_token(pod: &mut PodSpec) {
+    let named = [&pod.service_account_name, &pod.service_account].into_iter().flatten().any(|it| !it.is_empty());
+    if !named {
+        pod.automount_service_account_token.get_or_insert(false);
+    }
 }
 
 /// The second line of defence behind a job's `timeout`, for when no replica is there to see to it. Kubernetes counts from
@@ -125,7 +135,7 @@ fn from_manifest(manifest: &Value) -> Result<(ObjectMeta, JobSpec), Vec<Fault>> 
     if !faults.is_empty() {
         return Err(faults);
     }
-    quantities_as_text(&mut manifest);
+    fields::quantities_as_text(&mut manifest);
     let job: Job = strict::read(manifest, "/manifest")?;
     let Some(spec) = job.spec else { return Err(vec![Fault::new("/manifest/spec", "must be given")]) };
     if spec.template.spec.as_ref().is_none_or(|it| it.containers.is_empty()) {
@@ -134,69 +144,10 @@ fn from_manifest(manifest: &Value) -> Result<(ObjectMeta, JobSpec), Vec<Fault>> 
     Ok((job.metadata, spec))
 }
 
-fn from_fields(spec: &Spec, defaults: &Defaults) -> Result<JobSpec, Vec<Fault>> {
-    let mut resources = spec.resources.clone();
-    if let Some(resources) = &mut resources {
-        quantities_as_text(&mut json!({ "resources": resources.take() })).clone_into(resources);
-    }
-    let container = Container {
-        name: "main".into(),
-        image: Some(spec.image.clone().unwrap_or_else(|| defaults.image.clone())),
-        image_pull_policy: Some(defaults.image_pull_policy.clone()),
-        command: (!spec.command.is_empty()).then(|| spec.command.clone()),
-        args: (!spec.args.is_empty()).then(|| spec.args.clone()),
-        env: spec.env.as_ref().map(env).transpose()?,
-        env_from: spec.env_from.clone().map(|it| strict::read::<Vec<EnvFromSource>>(it, "/env_from")).transpose()?,
-        resources: resources.map(|it| strict::read::<ResourceRequirements>(it, "/resources")).transpose()?,
-        ..Container::default()
-    };
-    let pod = PodSpec {
-        containers: vec![container],
-        service_account_name: spec.service_account.clone(),
-        ..PodSpec::default()
-    };
-    Ok(JobSpec {
-        parallelism: spec.parallelism,
-        completions: spec.completions,
-        template: PodTemplateSpec { metadata: None, spec: Some(pod) },
-        ..JobSpec::default()
-    })
-}
-
-/// `{"NAME": "value"}`, or Kubernetes' own list.
-fn env(given: &Value) -> Result<Vec<EnvVar>, Vec<Fault>> {
-    let Value::Object(entries) = given else { return strict::read(given.clone(), "/env") };
-    let entry = |(name, value): (&String, &Value)| match value {
-        Value::String(value) => Ok(EnvVar { name: name.clone(), value: Some(value.clone()), value_from: None }),
-        _ => Err(vec![Fault::new(format!("/env/{}", crate::spec::escape(name)), "must be a string")]),
-    };
-    entries.iter().map(entry).collect()
-}
-
-/// Kubernetes takes `cpu: 1` for `cpu: "1"`, in `limits` and `requests`; the types here take text only. Returns what is
-/// under `resources`.
-fn quantities_as_text(value: &mut Value) -> &Value {
-    match value {
-        Value::Object(fields) => {
-            for (key, field) in fields.iter_mut() {
-                if let (true, Value::Object(quantities)) = (key == "limits" || key == "requests", &mut *field) {
-                    for quantity in quantities.values_mut().filter(|it| it.is_number()) {
-                        *quantity = Value::String(quantity.to_string());
-                    }
-                }
-                quantities_as_text(field);
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(|it| {
-            quantities_as_text(it);
-        }),
-        _ => {}
-    }
-    value.get("resources").unwrap_or(&Value::Null)
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn build_from(spec: Value) -> Result<Job, Vec<Fault>> {

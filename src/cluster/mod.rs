@@ -1,19 +1,35 @@
 //! The cluster: creating, finding and deleting Kubernetes Jobs, and seeing what became of them. The only room that speaks
 //! Kubernetes.
 
+pub mod additions;
 pub mod answer;
+pub mod check;
+pub mod config_map;
 pub mod connect;
+pub mod dry_run;
+pub mod examine;
+mod fields;
+pub mod glance;
 pub mod logs;
 pub mod manifest;
+mod measure;
+pub mod needs;
+pub mod origin;
 mod pace;
 pub mod pod;
+pub mod policy;
+mod quantity;
+pub mod reach;
+pub mod room;
 pub mod seen;
+mod shape;
 pub mod strict;
 mod told;
 pub mod view;
 
 use std::{
     num::NonZeroU32,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -30,13 +46,17 @@ use crate::{
     effects::{self, Effect},
     id::{AttemptNo, JobId, KubeUid},
     lifecycle::WaitCode,
+    metrics::{Metrics, Throttled},
     trouble::Table,
 };
 
 use answer::{CreateFailure, Failure};
+use dry_run::DryRuns;
 use manifest::Identity;
 use pace::{Heard, Pace};
 use pod::{SeenPod, Trouble};
+use policy::{Checked, PodPolicy};
+use reach::Reach;
 use seen::SeenJob;
 
 /// How long a request to Kubernetes may take, unless its caller is in more of a hurry.
@@ -49,11 +69,17 @@ pub struct Cluster {
     client: Client,
     /// The first is the default.
     pub namespaces: Vec<String>,
+    /// What may be created in them.
+    pub policy: PodPolicy,
+    dry_runs: DryRuns,
     /// None: as fast as it can.
     limiter: Option<DefaultDirectRateLimiter>,
     pace: Pace,
+    /// Whether anything is heard of the API server.
+    pub reach: Arc<Reach>,
     /// Whoever is first in this queue waits for the limiter: by itself it lets waiters through in any order.
     turn: tokio::sync::Mutex<()>,
+    metrics: Arc<Metrics>,
 }
 
 /// How a create went well.
@@ -79,7 +105,32 @@ impl Cluster {
     /// `requests_per_sec` bounds creates, deletes and reads together; 0 is no bound.
     pub fn new(client: Client, namespaces: Vec<String>, requests_per_sec: u32) -> Self {
         let limiter = NonZeroU32::new(requests_per_sec).map(|rate| RateLimiter::direct(Quota::per_second(rate)));
-        Self { client, namespaces, limiter, pace: Pace::new(requests_per_sec), turn: tokio::sync::Mutex::default() }
+        Self {
+            client,
+            namespaces,
+            policy: PodPolicy::default(),
+            dry_runs: DryRuns::default(),
+            limiter,
+            pace: Pace::new(requests_per_sec),
+            reach: Arc::default(),
+            turn: tokio::sync::Mutex::default(),
+            metrics: Metrics::new(),
+        }
+    }
+
+    /// The same with another policy than the default.
+    pub fn under(self, policy: PodPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// The same, every request measured, and what it says of the way to the server kept.
+    pub fn measured(self, metrics: Arc<Metrics>) -> Self {
+        Self { client: measure::measured(self.client, metrics.clone(), self.reach.clone()), metrics, ..self }
+    }
+
+    /// Those in which this replica looks after jobs; the first is the default.
+    pub fn namespaces(&self) -> &[String] {
+        &self.namespaces
     }
 
     /// Whether jobs of `namespace` are this replica's to look after.
@@ -89,17 +140,20 @@ impl Cluster {
 
     /// Creates the Kubernetes Job of one attempt, within `timeout`. A Job of its name that carries its nonce and its
     /// spec's hash is its own earlier self, and as good as created; one that does not is a stranger's.
-    pub async fn create(&self, job: &KubeJob, me: &Identity<'_>, timeout: Duration) -> Result<Created, CreateFailure> {
+    pub async fn create(&self, job: &Checked, me: &Identity<'_>, timeout: Duration) -> Result<Created, CreateFailure> {
         let sent_at = Instant::now();
         let sent = effects::at(Effect::CreateJob, async {
             let jobs = self.jobs(me.namespace);
             let params = PostParams::default();
-            match tokio::time::timeout(timeout, jobs.create(&params, job)).await {
+            match tokio::time::timeout(timeout, jobs.create(&params, job.job())).await {
                 Ok(answer) => answer.map_err(answer::of_create),
                 Err(_) => Err(CreateFailure::timed_out(timeout)),
             }
         });
         let answer = sent.await;
+        if let Err(CreateFailure::NotNow { code: WaitCode::Quota, .. }) = &answer {
+            self.metrics.throttled(Throttled::Quota);
+        }
         self.pace.heard(what_it_says(&answer), sent_at.elapsed());
         let failure = match answer {
             Ok(made) => return Ok(Created::New(KubeUid(made.uid().unwrap_or_default()))),
@@ -134,6 +188,29 @@ impl Cluster {
             Ok(Err(err)) => Err(answer::of_request(err)),
             Err(_) => Err(Failure::timed_out(REQUEST_TIMEOUT)),
         }
+    }
+
+    /// Every Job of this installation as the API server has them now, not as watches last told.
+    pub async fn list(&self, instance: &str) -> Result<Vec<SeenJob>, Failure> {
+        let mut found = Vec::new();
+        for namespace in &self.namespaces {
+            let jobs: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &view::job_resource());
+            let labels = format!("{}={instance}", manifest::INSTANCE);
+            let mut params = ListParams::default().labels(&labels).limit(view::PAGE);
+            loop {
+                self.wait_for_turn().await;
+                let page = match tokio::time::timeout(REQUEST_TIMEOUT, jobs.list(&params)).await {
+                    Ok(answer) => answer.map_err(answer::of_request)?,
+                    Err(_) => return Err(Failure::timed_out(REQUEST_TIMEOUT)),
+                };
+                found.extend(page.items.iter().map(seen::job_of_any));
+                match page.metadata.continue_.filter(|it| !it.is_empty()) {
+                    Some(token) => params = params.continue_token(&token),
+                    None => break,
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Whether a pod of that attempt may still run, as the API server has it now.
@@ -269,7 +346,10 @@ impl Cluster {
     pub async fn wait_for_turn(&self) {
         if let Some(limiter) = &self.limiter {
             let _turn = self.turn.lock().await;
-            limiter.until_ready().await;
+            if limiter.check().is_err() {
+                self.metrics.throttled(Throttled::Client);
+                limiter.until_ready().await;
+            }
         }
     }
 

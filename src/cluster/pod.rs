@@ -93,8 +93,8 @@ pub fn pod_of_any(object: &DynamicObject) -> Option<SeenPod> {
     let phase = status.get("phase").and_then(Value::as_str).unwrap_or_default();
     let alive = !matches!(phase, "Succeeded" | "Failed");
     let deleting = object.metadata.deletion_timestamp.is_some();
-    let telling = telling_container(status);
-    let ended = telling.and_then(|it| it.pointer("/state/terminated"));
+    let telling = telling_container(status, deleting);
+    let ended = telling.and_then(|it| end_of(it, deleting));
     let named = object.data.pointer("/spec/containers/0/name").and_then(Value::as_str);
     Some(SeenPod {
         namespace: object.namespace().unwrap_or_default(),
@@ -134,9 +134,27 @@ fn exit_code(terminated: &Value) -> Option<i32> {
     terminated.get("exitCode")?.as_i64().and_then(|it| i32::try_from(it).ok())
 }
 
+/// How a container ended by itself, before it was run again: under `restartPolicy: OnFailure`, where a Job that is over its
+/// `backoffLimit` deletes the pod, whatever its container does by then. None of one that did not fail before.
+fn failed_before(container: &Value) -> Option<&Value> {
+    container.pointer("/lastState/terminated").filter(|it| exit_code(it).is_some_and(|it| it != 0))
+}
+
+/// How a container ended; in a pod that is being deleted, how it had ended before it was told to.
+fn end_of(container: &Value, deleting: bool) -> Option<&Value> {
+    let end = container.pointer("/state/terminated");
+    let by_itself = end.filter(|it| !deleting || !may_be_told(it));
+    by_itself.or_else(|| failed_before(container).filter(|_| deleting)).or(end)
+}
+
+/// Whether a container may have ended so because it was told to.
+fn may_be_told(terminated: &Value) -> bool {
+    matches!(exit_code(terminated).unwrap_or(0), 0 | 137 | 143)
+}
+
 /// The first container that ended badly, else the first that ended, else the first that started.
-fn telling_container(status: &Value) -> Option<&Value> {
-    let code = |it: &&Value| it.pointer("/state/terminated").and_then(exit_code);
+fn telling_container(status: &Value, deleting: bool) -> Option<&Value> {
+    let code = |it: &&Value| end_of(it, deleting).and_then(exit_code);
     let all = || containers(status);
     all()
         .find(|it| code(it).is_some_and(|it| it != 0))
@@ -210,8 +228,8 @@ fn fate(status: &Value, deleting: bool) -> Option<Ending> {
         let message = text(condition, "message").unwrap_or_default();
         return of(reason, &format!("its pod was ended by the cluster: {message} ({said})"));
     }
-    let ended = containers(status).filter_map(|it| Some((it, it.pointer("/state/terminated")?)));
-    let mut deleted_while_it_ran = deleting;
+    let ended = containers(status).filter_map(|it| Some((it, end_of(it, deleting)?)));
+    let mut deleted_while_it_ran = deleting && !containers(status).any(|it| failed_before(it).is_some());
     for (container, terminated) in ended {
         let name = text(container, "name").unwrap_or_default();
         let code = exit_code(terminated).unwrap_or(0);
@@ -225,7 +243,7 @@ fn fate(status: &Value, deleting: bool) -> Option<Ending> {
                 return of(Reason::ConfigError, &format!("the container {name} could not begin: {why}"));
             }
             // It had an end of its own before anyone deleted it, unless that is how it was told to end.
-            _ => deleted_while_it_ran &= matches!(code, 0 | 137 | 143),
+            _ => deleted_while_it_ran &= may_be_told(terminated),
         }
     }
     deleted_while_it_ran.then(|| Ending::new(Reason::PodDeleted, "its pod was deleted before it had ended"))
@@ -298,6 +316,22 @@ mod tests {
         assert_eq!(fate(json!({"containerStatuses": [ended(143, "Error")]}), true), Some(Reason::PodDeleted));
         assert_eq!(fate(json!({"containerStatuses": [ended(7, "Error")]}), true), None, "it had ended by itself");
         assert_eq!(fate(json!({"containerStatuses": [ended(7, "Error")]}), false), None);
+    }
+
+    #[test]
+    fn a_pod_whose_job_gave_it_up_ended_as_its_container_last_did() {
+        let again = |last: Value, now: Value| json!({"containerStatuses": [{"name": "a", "restartCount": 1, "lastState": last["state"], "state": now}]});
+        let waits = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        for now in [waits.clone(), json!({"running": {}}), ended(143, "Error")["state"].clone()] {
+            let it = pod(again(ended(3, "Error"), now), true);
+            assert_eq!((it.fate, it.facts.exit_code, it.facts.container.as_deref()), (None, Some(3), Some("a")));
+        }
+        let greedy = pod(again(ended(137, "OOMKilled"), waits.clone()), true);
+        assert_eq!(greedy.fate.map(|it| it.reason), Some(Reason::OomKilled));
+        let lives = pod(again(ended(3, "Error"), waits), false);
+        assert_eq!((lives.fate, lives.facts.exit_code), (None, None), "it may end well yet");
+        let well = pod(again(ended(0, "Completed"), json!({"running": {}})), true);
+        assert_eq!(well.fate.map(|it| it.reason), Some(Reason::PodDeleted));
     }
 
     #[test]

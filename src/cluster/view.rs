@@ -19,13 +19,14 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::id::{AttemptNo, JobId, KubeUid, Nonce};
 
 use super::{
-    Cluster, manifest,
+    Cluster, manifest, measure,
     pod::{self, SeenPod, Trouble},
     seen::{self, Seen, SeenJob, Sight},
 };
@@ -35,7 +36,7 @@ const RELIST: Duration = Duration::from_secs(300);
 /// How long the server lets a watch run. A watch that died without a word is noticed five seconds after that.
 const WATCH_SECS: u32 = 60;
 /// Objects per page of a list: the API server's own advice.
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
 /// How long a Job that has ended is given for its last pod to be seen, before it is taken at its word.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -46,11 +47,15 @@ type Key = (String, String);
 pub struct View {
     seen: Mutex<Objects>,
     changed: Notify,
+    /// Nobody in this process asks what changed.
+    unasked: bool,
 }
 
 #[derive(Default)]
 struct Objects {
     jobs: HashMap<Key, SeenJob>,
+    /// What those Jobs say of themselves, for who asks for it as Kubernetes has it.
+    statuses: HashMap<Key, Value>,
     pods: HashMap<Key, SeenPod>,
     pods_of: HashMap<KubeUid, HashSet<Key>>,
     /// When a Job was first seen to have ended.
@@ -60,6 +65,8 @@ struct Objects {
     /// What the events about a Job that does not start said, or about that pod of it, and when they were read.
     inspected: HashMap<KubeUid, (Instant, KubeUid, Option<Trouble>)>,
     changed: HashSet<JobId>,
+    /// When a watch first told of a change that nobody took in yet.
+    changed_at: Option<Instant>,
     /// Jobs that this replica created, and did not see the end of.
     followed: HashSet<JobId>,
     listed: HashSet<(String, Kind)>,
@@ -71,7 +78,21 @@ enum Kind {
     Pods,
 }
 
+impl Kind {
+    const fn resource(self) -> &'static str {
+        match self {
+            Self::Jobs => "jobs",
+            Self::Pods => "pods",
+        }
+    }
+}
+
 impl View {
+    /// One of a process in which nobody asks what changed: that would be kept for ever.
+    pub fn unasked() -> Self {
+        Self { unasked: true, ..Self::default() }
+    }
+
     /// Ends when something changed. For one caller.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -82,8 +103,21 @@ impl View {
         std::mem::take(&mut self.objects().changed)
     }
 
+    /// When a watch first told of a change since this was last asked.
+    pub fn take_changed_at(&self) -> Option<Instant> {
+        self.objects().changed_at.take()
+    }
+
+    /// How long ago that Job was first seen to have ended, if it was.
+    pub fn ended_since(&self, job: &KubeUid) -> Option<Duration> {
+        self.objects().ended.get(job).map(Instant::elapsed)
+    }
+
     /// Counts a job as this replica's to follow, and as changed just now.
     pub fn follow_job(&self, id: JobId) {
+        if self.unasked {
+            return;
+        }
         let mut objects = self.objects();
         objects.followed.insert(id);
         objects.changed.insert(id);
@@ -150,6 +184,11 @@ impl View {
         objects.pods_of(&job.uid).max_by_key(|it| it.how_telling()).cloned()
     }
 
+    /// The status of the Job of that name, as Kubernetes has it.
+    pub fn job_status(&self, namespace: &str, kube_name: &str) -> Option<Value> {
+        self.objects().statuses.get(&(namespace.to_owned(), kube_name.to_owned())).cloned()
+    }
+
     /// The Jobs of these jobs; of all, if none is named.
     pub fn jobs_of(&self, ids: Option<&HashSet<JobId>>) -> Vec<(JobId, AttemptNo, SeenJob)> {
         let objects = self.objects();
@@ -166,7 +205,8 @@ impl View {
         let watches = cluster.namespaces.iter().flat_map(|namespace| {
             kinds.iter().map(|(kind, resource)| self.follow_one(cluster, instance, namespace, *kind, resource))
         });
-        stop.run_until_cancelled(futures::future::join_all(watches)).await;
+        let watches = futures::future::join_all(watches);
+        stop.run_until_cancelled(futures::future::join(watches, cluster.keep_asking())).await;
     }
 
     async fn follow_one(&self, cluster: &Cluster, instance: &str, namespace: &str, kind: Kind, resource: &ApiResource) {
@@ -180,9 +220,16 @@ impl View {
             let mut events = std::pin::pin!(events);
             let mut listing = HashSet::new();
             while let Some(event) = events.next().await {
+                cluster.reach.heard(kind.resource(), namespace, &event);
                 match event {
-                    Ok(event) => self.take_in(namespace, kind, event, &mut listing),
-                    Err(err) => tracing::warn!(namespace, ?kind, error = %err, "a watch broke off; it will be resumed"),
+                    Ok(event) => {
+                        cluster.metrics.watch_told(kind.resource(), namespace, measure::told(&event));
+                        self.take_in(namespace, kind, event, &mut listing);
+                    }
+                    Err(err) => {
+                        cluster.metrics.watch_restarts(kind.resource(), measure::why(&err));
+                        tracing::warn!(namespace, ?kind, error = %err, "a watch broke off; it will be resumed");
+                    }
                 }
             }
         }
@@ -208,6 +255,12 @@ impl View {
                 objects.lose(kind, &(namespace.to_owned(), object.name_any()));
             }
         }
+        if self.unasked {
+            objects.changed.clear();
+        }
+        if !objects.changed.is_empty() {
+            objects.changed_at.get_or_insert_with(Instant::now);
+        }
         drop(objects);
         self.changed.notify_one();
     }
@@ -232,6 +285,9 @@ impl Objects {
                 }
                 self.changed.extend(job.attempt.map(|(id, _)| id));
                 let uid = job.uid.clone();
+                let status =
+                    object.data.get("status").filter(|it| it.is_object()).cloned().unwrap_or_else(|| json!({}));
+                self.statuses.insert((job.namespace.clone(), job.name.clone()), status);
                 if let Some(old) = self.jobs.insert((job.namespace.clone(), job.name.clone()), job) {
                     // Its labels may have been edited since.
                     self.changed.extend(old.attempt.map(|(id, _)| id));
@@ -253,6 +309,7 @@ impl Objects {
     fn lose(&mut self, kind: Kind, key: &Key) {
         match kind {
             Kind::Jobs => {
+                self.statuses.remove(key);
                 let Some(job) = self.jobs.remove(key) else { return };
                 self.forget(&job.uid);
                 self.changed.extend(job.attempt.map(|(id, _)| id));

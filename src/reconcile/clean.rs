@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -18,6 +21,7 @@ use crate::{
     cluster::{Cluster, logs::Tail, seen::SeenJob, view::View},
     error::chain,
     id::{AttemptNo, JobId, KubeUid},
+    metrics::{Loop, Metrics},
     store::{
         Db, claims,
         logs::{self, Kept},
@@ -27,6 +31,8 @@ use crate::{
 
 /// How long removals are gathered, so that one request takes many: nobody waits for them.
 const GATHER: Duration = Duration::from_millis(500);
+/// How often to look whether there is anything to do.
+const IDLE: Duration = Duration::from_secs(10);
 /// The most Jobs that one request removes: it names them all in its URL, 40 bytes each.
 const AT_ONCE: usize = 100;
 /// The most logs that are read at a time.
@@ -62,6 +68,8 @@ pub enum Task {
 pub struct Tasks {
     logs: Mutex<HashMap<KubeUid, Entry>>,
     removals: Mutex<HashMap<KubeUid, Entry>>,
+    /// Whether the last removal failed.
+    failing: AtomicBool,
     added: Notify,
     log_added: Notify,
 }
@@ -85,6 +93,11 @@ impl Tasks {
             map.insert(uid, Entry { task: Some(task), since: Instant::now() });
             added.notify_one();
         }
+    }
+
+    /// Whether all that was to be removed was, as far as is known.
+    fn are_done(&self) -> bool {
+        !self.failing.load(Ordering::Relaxed) && locked(&self.removals).values().all(|it| it.task.is_none())
     }
 
     fn take(map: &Mutex<HashMap<KubeUid, Entry>>) -> Vec<(KubeUid, Task)> {
@@ -115,15 +128,27 @@ pub struct Cleaner {
     pub view: Arc<View>,
     pub signals: Arc<Signals>,
     pub tasks: Arc<Tasks>,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Cleaner {
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         stop.run_until_cancelled(async {
-            tokio::join!(self.save_logs(), self.remove());
+            tokio::join!(self.save_logs(), self.remove(), self.idle());
         })
         .await;
+    }
+
+    /// Nothing to do is as good as done.
+    async fn idle(&self) {
+        self.metrics.nothing_to_do(Loop::Reap);
+        loop {
+            tokio::time::sleep(IDLE).await;
+            if self.tasks.are_done() {
+                self.metrics.nothing_to_do(Loop::Reap);
+            }
+        }
     }
 
     async fn save_logs(&self) {
@@ -137,7 +162,7 @@ impl Cleaner {
     async fn save(&self, uid: KubeUid, task: Task) {
         let Task::SaveLog { job, attempt, namespace, pod, container } = task else { return };
         let tail = match &pod {
-            Some(pod) => self.read_log(&namespace, pod, container.as_deref()).await,
+            Some(pod) => self.read_log(job, &namespace, pod, container.as_deref()).await,
             None => None,
         };
         let kept = tail.zip(pod).map(|(tail, pod)| Kept {
@@ -157,16 +182,19 @@ impl Cleaner {
     }
 
     /// None: there is nothing to keep, or it cannot be had.
-    async fn read_log(&self, namespace: &str, pod: &str, container: Option<&str>) -> Option<Tail> {
+    async fn read_log(&self, job: JobId, namespace: &str, pod: &str, container: Option<&str>) -> Option<Tail> {
         for pause in LOG_PAUSES {
             match self.cluster.log_tail(namespace, pod, container).await {
                 Ok(tail) => return tail,
-                Err(err) => tracing::warn!(namespace, pod, error = %err, "could not read a log; trying again"),
+                Err(err) => {
+                    tracing::warn!(job = %job, namespace, pod, error = %err, "could not read a log; trying again")
+                }
             }
             tokio::time::sleep(pause).await;
         }
         let last = self.cluster.log_tail(namespace, pod, container).await;
-        last.inspect_err(|err| tracing::warn!(namespace, pod, error = %err, "gave up reading a log")).ok().flatten()
+        let given_up = |err: &_| tracing::warn!(job = %job, namespace, pod, error = %err, "gave up reading a log");
+        last.inspect_err(given_up).ok().flatten()
     }
 
     async fn remove(&self) {
@@ -192,6 +220,7 @@ impl Cleaner {
     }
 
     async fn remove_some(&self, namespace: &str, attempt: AttemptNo, jobs: &[Finished]) {
+        let pass = self.metrics.pass(Loop::Reap);
         let removed = match jobs {
             [(_, _, one)] => self.cluster.remove(one).await.map(|_| ()),
             many => {
@@ -199,6 +228,7 @@ impl Cleaner {
                 self.cluster.remove_all(namespace, attempt, &ids, &self.instance).await
             }
         };
+        self.tasks.failing.store(removed.is_err(), Ordering::Relaxed);
         if let Err(err) = removed {
             tracing::warn!(jobs = jobs.len(), error = %err, "could not remove finished Kubernetes Jobs; trying again");
             for (uid, ..) in jobs {
@@ -206,6 +236,7 @@ impl Cleaner {
             }
             return;
         }
+        pass.succeeded();
         // A quota counts finished Jobs too: the best of those who wait for it is next.
         let freed = async { claims::quota_freed(&mut *self.db.conn().await?, namespace).await };
         match self.db.within(freed).await {

@@ -30,6 +30,7 @@ use crate::{
     },
     error::chain,
     id::{AttemptNo, JobId, KubeUid, Nonce, ReplicaId},
+    metrics::{Loop, Metrics, Statement},
     store::{
         Db, Error, claims, jobs,
         moves::Moves,
@@ -90,12 +91,14 @@ pub struct Reconciler {
     pub peers_read_at: Option<Instant>,
     /// Whether someone asked for a job to be cancelled since it was last looked for.
     pub cancel_heard: bool,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Reconciler {
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut everything_at = Instant::now();
+        self.metrics.nothing_to_do(Loop::Observe);
         while !stop.is_cancelled() {
             let begun = Instant::now();
             let everything = begun >= everything_at;
@@ -126,6 +129,17 @@ impl Reconciler {
             // Whatever changes meanwhile is kept by the view.
             return Ok(());
         }
+        let metrics = self.metrics.clone();
+        let (pass, since) = (metrics.pass(Loop::Observe), self.view.take_changed_at());
+        self.take_in(everything).await?;
+        if let Some(since) = since {
+            metrics.reconciled(since.elapsed());
+        }
+        pass.succeeded();
+        Ok(())
+    }
+
+    async fn take_in(&mut self, everything: bool) -> Result<(), Error> {
         let mut changed = self.view.take_changed();
         let now = Instant::now();
         if everything {
@@ -136,7 +150,7 @@ impl Reconciler {
         changed.extend(self.again.extract_if(|_, at| *at <= now).map(|it| it.0));
         let mut conn = self.db.conn().await?;
         if self.peers_read_at.is_none_or(|it| it.elapsed() >= PEERS_KNOWN) {
-            self.peers = Peers::new(self.replica, self.db.within(replicas::alive(&mut conn)).await?);
+            self.peers = Peers::new(self.replica, self.db.within(replicas::watchers(&mut conn)).await?);
             self.peers_read_at = Some(now);
         }
         changed.retain(|id| self.peers.is_mine(*id) || self.view.follows(*id));
@@ -145,8 +159,11 @@ impl Reconciler {
             return Ok(());
         }
         let holders = match everything {
-            true => self.db.within(jobs::holding(&mut conn)).await?,
-            false => self.db.within(jobs::holding_among(&mut conn, &ids)).await?,
+            true => self.metrics.timed(Statement::ReadHolders, self.db.within(jobs::holding(&mut conn))).await?,
+            false => {
+                let among = self.db.within(jobs::holding_among(&mut conn, &ids));
+                self.metrics.timed(Statement::ReadHolders, among).await?
+            }
         };
         // Both show every job whose cancelling is asked for.
         self.cancel_heard = false;

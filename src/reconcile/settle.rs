@@ -151,7 +151,7 @@ impl Reconciler {
             }
             (Step::Finish(end, facts), Holder::Stopping(job)) => self.end(job, end, &facts).await?,
             (step, holder) => {
-                tracing::error!(?step, ?holder, "decided on a step that this state does not have");
+                tracing::error!(job = %holder.head().id, ?step, ?holder, "decided on a step that this state does not have");
                 Then::Rest(None)
             }
         })
@@ -224,11 +224,15 @@ impl Reconciler {
         To: State,
     {
         let (id, attempt) = (job.id(), job.head().attempt);
+        let ended = job.state().columns().uid.and_then(|uid| self.view.ended_since(uid));
         // A cancel that was wished meanwhile keeps it from being tried again: it has to be decided about anew.
         let Moved::Done(_) = self.moves.end(job, to, facts, end).await? else {
             return Ok(Then::Rest(Some(LOOK_AGAIN)));
         };
         tracing::info!(job = %id, attempt, state = To::NAME.name(), reason = end.ending.reason.name(), "an attempt ended");
+        if let Some(ended) = ended {
+            self.metrics.slot_released(ended);
+        }
         self.signals.raise(Signal::Freed);
         if To::NAME.is_finished() {
             self.signals.raise(Signal::Ended);

@@ -12,20 +12,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::{
-        Created as Made, KubeJob,
+        Created as Made,
         answer::CreateFailure,
         manifest::{self, Identity},
+        policy::Checked,
         seen::Seen,
     },
     error::chain,
     id::KubeUid,
     lease::Tenure,
     lifecycle::{Claimed, Reason, Wait, WaitCode},
+    metrics::Loop,
     store::{
         Error,
         claims::{self, NeverMade, Work},
         jobs::Job,
     },
+    traces,
 };
 
 use super::{Active, Scheduler};
@@ -56,7 +59,15 @@ impl Scheduler {
     /// Errors are logged here: the row stays claimed, and a later pass begins anew.
     pub(super) async fn create(&self, work: Work, read_at: Instant, tenure: Tenure, stop: CancellationToken) {
         let id = work.job.id();
-        if let Err(err) = self.create_until_settled(work, read_at, tenure, stop).await {
+        let trace = work.trace.as_ref().and_then(|it| {
+            let me = self.identity(&work.job, &work.spec_hash);
+            traces::Create::begin(it, &id.to_string(), me.attempt.into(), &me.kube_name, me.namespace)
+        });
+        let ended = self.create_until_settled(work, read_at, tenure, stop).await;
+        if let Some(trace) = trace {
+            trace.ended(ended.is_ok());
+        }
+        if let Err(err) = ended {
             tracing::warn!(job = %id, error = chain(&err), "could not record what became of a create; looking again");
         }
     }
@@ -72,9 +83,12 @@ impl Scheduler {
         let Work { job, spec, spec_hash, was_aside, .. } = work;
         let me = self.identity(&job, &spec_hash);
         let built = match &spec {
-            Ok(spec) => manifest::build(spec, &job.head().policy, &me, &self.defaults).map_err(|faults| {
-                faults.iter().map(|it| format!("{} {}", it.pointer, it.detail)).collect::<Vec<_>>().join("; ")
-            }),
+            // By the policy of now: it may have become stricter since the job was accepted.
+            Ok(spec) => manifest::build(spec, &job.head().policy, &me, &self.defaults)
+                .and_then(|built| self.cluster.policy.check(built, spec))
+                .map_err(|faults| {
+                    faults.iter().map(|it| format!("{} {}", it.pointer, it.detail)).collect::<Vec<_>>().join("; ")
+                }),
             Err(err) => Err(format!("its stored spec cannot be read: {err}")),
         };
         let built = match built {
@@ -87,18 +101,20 @@ impl Scheduler {
         let mut in_doubt_until = Instant::now() + IN_FLIGHT;
         loop {
             let active = Active::count(&self.creating);
-            // Whoever is stopping does not wait for a better moment: it gives the claim back below.
+            // Whoever is stopping does not wait for a better moment: it gives the claim back below. Nor does who will not send.
             let turn = stop.run_until_cancelled(async {
                 let turn = self.creating.turns.acquire().await;
-                self.cluster.wait_to_create().await;
+                if !self.is_cut_off() {
+                    self.cluster.wait_to_create().await;
+                }
                 turn
             });
             let turn = turn.await;
             // After whatever was waited for, the row may not be as it was read: it may be another replica's by now, or over.
             // Not so within a part of the lease: nobody takes a claim over within one, and a Kubernetes Job that was made for
-            // it is kept for one, so that a create meets it.
+            // it is kept for one, so that a create meets it. It may have been cancelled before it was taken over.
             let stands = match sent_at.is_none() && read_at.elapsed() < self.lease.create_timeout() {
-                true => Some(false),
+                true => Some(job.head().cancel_requested),
                 false => self.stands(&job).await?,
             };
             match stands {
@@ -118,9 +134,18 @@ impl Scheduler {
             if stop.is_cancelled() {
                 return self.hand_back(&job, never_made).await;
             }
-            self.creating.doubt(me.nonce);
-            sent_at = Some(Instant::now());
-            let sent = self.send(&job, &built, &me, turn).await?;
+            let sent = if self.is_cut_off() {
+                drop(turn);
+                if self.lets_go(&job, &mut never_made).await? {
+                    return Ok(());
+                }
+                let why = Wait::new(WaitCode::ApiTrouble, "the Kubernetes API server does not answer");
+                Sent::Again { after: None, may_exist: false, why }
+            } else {
+                self.creating.doubt(me.nonce);
+                sent_at = Some(Instant::now());
+                self.send(&job, &built, &me, turn).await?
+            };
             drop(active);
             let after = match sent {
                 Sent::Settled => {
@@ -187,6 +212,7 @@ impl Scheduler {
                         return self.cancelled(job, "cancelled; its Kubernetes Job was never made").await;
                     }
                 }
+                Err(_) if self.lets_go(&job, &mut None).await? => return Ok(()),
                 Ok(_) | Err(_) => {}
             }
             stop.run_until_cancelled(tokio::time::sleep(BACKOFF.1 / 10)).await;
@@ -233,8 +259,8 @@ impl Scheduler {
             Some(_) => None,
             None => match self.cluster.find(me.namespace, &me.kube_name).await {
                 Ok(found) => found.filter(|it| it.nonce == Some(me.nonce)),
-                // Not known; a later pass asks again.
-                Err(_) => return Ok(()),
+                // Not known; a later pass asks again, here or elsewhere.
+                Err(_) => return self.lets_go(&job, &mut None).await.map(|_| ()),
             },
         };
         match found {
@@ -252,9 +278,13 @@ impl Scheduler {
         stop: CancellationToken,
     ) -> Result<(), Error> {
         while !stop.is_cancelled() && self.lease.still_holds(tenure) {
-            if let Ok(false) = self.cluster.has_live_pods(me.namespace, me.job, me.attempt, &me.kube_name).await {
-                let message = "a Kubernetes Job of its name was there and vanished; it may have been its own";
-                return self.fail(job, Reason::Lost, message.into()).await;
+            match self.cluster.has_live_pods(me.namespace, me.job, me.attempt, &me.kube_name).await {
+                Ok(false) => {
+                    let message = "a Kubernetes Job of its name was there and vanished; it may have been its own";
+                    return self.fail(job, Reason::Lost, message.into()).await;
+                }
+                Err(_) if self.lets_go(&job, &mut None).await? => return Ok(()),
+                Ok(true) | Err(_) => {}
             }
             stop.run_until_cancelled(tokio::time::sleep(BACKOFF.1 / 10)).await;
         }
@@ -264,10 +294,11 @@ impl Scheduler {
     async fn send<Turn>(
         &self,
         job: &Job<Claimed>,
-        built: &KubeJob,
+        built: &Checked,
         me: &Identity<'_>,
         turn: Turn,
     ) -> Result<Sent, Error> {
+        let pass = self.metrics.pass(Loop::Launch);
         let made = self.cluster.create(built, me, self.lease.create_timeout()).await;
         // The next one is sent while this one is recorded.
         drop(turn);
@@ -289,6 +320,7 @@ impl Scheduler {
             }
             Err(CreateFailure::Vanished) => return Ok(Sent::Vanished),
         }
+        pass.succeeded();
         Ok(Sent::Settled)
     }
 

@@ -4,7 +4,9 @@
 //! that was taken over from a dead replica and a job that was claimed a moment ago are created by the same lines.
 
 mod create;
+mod cut_off;
 mod record;
+mod recover;
 
 use std::{
     collections::HashSet,
@@ -27,6 +29,9 @@ use crate::{
     error::chain,
     id::{JobId, Nonce, ReplicaId},
     lease::{Lease, Tenure},
+    lifecycle::{Reason, StateName},
+    metrics::{Loop, Metrics, Statement},
+    recovery::Recovery,
     store::{
         Conn, Db, Error,
         claims::{self, Claim, HandBack},
@@ -44,6 +49,12 @@ const AHEAD: Duration = Duration::from_millis(500);
 const BLIND: Duration = Duration::from_millis(50);
 /// How long a pass waits after the database failed it.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How soon to look whether the cluster can be seen again.
+const CUT_OFF: Duration = Duration::from_secs(1);
+/// How soon to compare the cluster with the rows again where a Job is unexplained: it is a whole list.
+const MATCH_AGAIN: Duration = Duration::from_secs(5);
+/// Why a claim is handed back in the end.
+const STOPPING: &str = "the replica is stopping";
 /// The most claimed jobs that wait in this process for Kubernetes to accept them, so that memory is bounded.
 const MOST_WAITING: usize = 10_000;
 
@@ -83,6 +94,8 @@ pub struct Scheduler {
     pub defaults: Arc<Defaults>,
     pub config: Config,
     pub creating: Arc<Creating>,
+    pub metrics: Arc<Metrics>,
+    pub recovery: Arc<Recovery>,
 }
 
 /// The creates of this process that are under way.
@@ -115,12 +128,18 @@ pub enum Next {
 impl Scheduler {
     /// Runs until `stop`; then lets the creates that are under way end, and hands back what was not begun.
     pub async fn run(self, stop: CancellationToken) {
-        let mut thorough_at = Instant::now();
+        let (mut thorough_at, mut match_at) = (Instant::now(), Instant::now());
+        self.metrics.nothing_to_do(Loop::Claim);
         while !stop.is_cancelled() {
             let thorough = Instant::now() >= thorough_at;
             if thorough {
                 thorough_at = Instant::now() + self.config.period;
             }
+            if self.recovery.line().is_none() && Instant::now() >= match_at {
+                stop.run_until_cancelled(self.recover()).await;
+                match_at = Instant::now() + MATCH_AGAIN;
+            }
+            let was_matched = self.recovery.line().is_some();
             let next = match self.db.within(self.tick(thorough, &stop)).await {
                 Ok(next) => next,
                 Err(err) => {
@@ -129,6 +148,10 @@ impl Scheduler {
                     Next::Soon(PAUSE)
                 }
             };
+            if was_matched && self.recovery.line().is_none() {
+                // What was claimed in the line that is lost may still be being created.
+                match_at = Instant::now() + self.lease.length();
+            }
             let wait = match next {
                 Next::Rest | Next::Full | Next::Room => self.config.period.mul_f64(rand::rng().random_range(0.8..1.2)),
                 Next::Soon(wait) => wait,
@@ -157,7 +180,7 @@ impl Scheduler {
         for work in claims::mine(&mut conn, self.replica, &[], MOST_WAITING as i64).await? {
             let proof = work.never_made().filter(|_| !self.creating.is_doubtful(work.job.state().nonce));
             if let Some(proof) = proof
-                && claims::hand_back(&mut conn, self.replica, &work.job, proof).await? == HandBack::Done
+                && claims::hand_back(&mut conn, self.replica, &work.job, STOPPING, proof).await? == HandBack::Done
             {
                 tracing::info!(job = %work.job.id(), "handed a claim back");
             }
@@ -174,6 +197,13 @@ impl Scheduler {
             return Ok(Next::Soon(BLIND));
         }
         let in_flight = self.creating.snapshot();
+        if in_flight.is_empty() {
+            self.metrics.nothing_to_do(Loop::Launch);
+        }
+        let line = self.recovery.line();
+        let Some(line) = line.filter(|_| !self.is_cut_off() && self.cluster.reach.blind().is_none()) else {
+            return self.tick_blind(thorough, &in_flight, tenure, stop).await;
+        };
         let active = self.creating.active.load(Ordering::Relaxed);
         let ahead = self.config.ahead();
         let room = ahead.saturating_sub(active).min(MOST_WAITING.saturating_sub(in_flight.len()));
@@ -181,21 +211,31 @@ impl Scheduler {
         if room < ahead.div_ceil(4) {
             return Ok(Next::Room);
         }
+        let pass = self.metrics.pass(Loop::Claim);
         let room = i64::try_from(room).unwrap_or(i64::MAX);
         let delay = self.config.dispatch_delay.as_secs_f64();
         let mut conn = self.db.conn().await?;
-        let mut claim = self.claim(&mut conn, room, delay, false).await?;
+        let mut claim = self.claim(&mut conn, room, delay, false, &line).await?;
         let mut inherited = 0;
         if claim == Claim::Chores {
             inherited = self.chores(&mut conn, room).await?;
-            claim = self.claim(&mut conn, room, delay, true).await?;
+            claim = self.claim(&mut conn, room, delay, true, &line).await?;
         }
         let claimed = matches!(claim, Claim::Claimed { jobs: 1.., .. });
         if thorough || inherited > 0 || claimed {
             let read_at = Instant::now();
-            for work in claims::mine(&mut conn, self.replica, &in_flight, room).await? {
+            let mine = claims::mine(&mut conn, self.replica, &in_flight, room);
+            for work in self.metrics.timed(Statement::ReadClaims, mine).await? {
                 self.spawn(work, read_at, tenure, stop.clone());
             }
+        }
+        if thorough {
+            for queue in claims::refused_queues(&mut conn).await? {
+                self.metrics.refused_by_queue(&queue);
+            }
+        }
+        if claim != Claim::Expired {
+            pass.succeeded();
         }
         Ok(match claim {
             // The dead may have left more than there was room for.
@@ -209,20 +249,37 @@ impl Scheduler {
         })
     }
 
-    async fn claim(&self, conn: &mut Conn, room: i64, delay: f64, chores_done: bool) -> Result<Claim, Error> {
-        match claims::claim(conn, self.replica, room, delay, chores_done).await {
+    async fn claim(
+        &self,
+        conn: &mut Conn,
+        room: i64,
+        delay: f64,
+        chores_done: bool,
+        line: &str,
+    ) -> Result<Claim, Error> {
+        let claim = claims::claim_and_look(conn, self.replica, room, delay, chores_done, Some(line));
+        let (claim, look) = match self.metrics.timed(Statement::Claim, claim).await {
             // A job was cancelled, or waited for too long, between the claim's look and its grasp.
-            Err(err) if err.is_moved_away() => Ok(Claim::Busy),
-            claim => claim,
+            Err(err) if err.is_moved_away() => return Ok(Claim::Busy),
+            claim => claim?,
+        };
+        if look.line != line {
+            tracing::warn!("the database goes on in another line: the cluster is matched to the rows anew");
+            self.recovery.begin();
         }
+        self.metrics.saw_cap(&look.version, look.cap.into(), look.held);
+        if look.refused {
+            self.metrics.refused_by_cap();
+        }
+        if let Claim::Claimed { jobs, .. } = claim {
+            self.metrics.claimed(jobs);
+        }
+        Ok(claim)
     }
 
     /// Sees to what is due, what waited for too long, and what the dead left; answers how much of that there was.
     async fn chores(&self, conn: &mut Conn, room: i64) -> Result<i64, Error> {
-        if claims::expire(conn, self.replica).await? > 0 {
-            self.signals.raise(Signal::Ended);
-        }
-        claims::promote(conn, self.replica).await?;
+        self.due(conn).await?;
         let inherited = claims::take_over(conn, self.replica, room).await?;
         if inherited > 0 {
             tracing::info!(jobs = inherited, "took over what a dead replica had claimed");
@@ -231,11 +288,22 @@ impl Scheduler {
         Ok(inherited)
     }
 
+    /// Sees to what is due, and what waited for too long.
+    async fn due(&self, conn: &mut Conn) -> Result<(), Error> {
+        for (queue, jobs) in claims::expire(conn, self.replica).await? {
+            self.metrics.finished(&queue, jobs, StateName::Failed.name(), Reason::QueueTimeout.name());
+            self.signals.raise(Signal::Ended);
+        }
+        claims::promote(conn, self.replica).await?;
+        Ok(())
+    }
+
     fn spawn(&self, work: claims::Work, read_at: Instant, tenure: Tenure, stop: CancellationToken) {
         let id = work.job.id();
         if !self.creating.begin(id) {
             return;
         }
+        self.metrics.came_true(id, &work.job.head().queue);
         let scheduler = self.clone();
         self.creating.tasks.spawn(async move {
             let _ending = Ending { creating: &scheduler.creating, id };

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-use super::Scheduler;
+use super::{STOPPING, Scheduler};
 
 impl Scheduler {
     /// It ends before it ran, or is tried again if its policy says so.
@@ -105,7 +105,7 @@ impl Scheduler {
         let Some(never_made) = never_made else { return Ok(()) };
         let handed_back = async {
             let mut conn = self.db.conn().await?;
-            claims::hand_back(&mut conn, self.replica, job, never_made).await
+            claims::hand_back(&mut conn, self.replica, job, STOPPING, never_made).await
         };
         if self.db.within(handed_back).await? == HandBack::Done {
             tracing::info!(job = %job.id(), "handed a claim back");

@@ -22,6 +22,7 @@ use crate::{
     id::{JobId, ReplicaId},
     lifecycle::{Claimed, Edge, Failed, Pending, Scheduled, Wait},
     spec::Spec,
+    traces,
 };
 
 use super::{
@@ -35,6 +36,8 @@ pub const CLAIM_BATCH: i64 = 100;
 const SWEEP_BATCH: i64 = 1000;
 /// The longest that a job is put aside at a time, in seconds.
 const LONGEST_ASIDE_SECS: f64 = 60.0;
+/// The replica of a claim that its own let go of. It gives no signs of life.
+const NOBODY: uuid::Uuid = uuid::Uuid::nil();
 
 /// How a pass of claiming ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,19 @@ pub enum Claim {
     },
 }
 
+/// How the global cap was just before a pass of claiming, in one snapshot.
+#[derive(Debug)]
+pub struct Look {
+    /// Changes whenever somebody writes the cap.
+    pub version: String,
+    pub cap: i32,
+    pub held: i64,
+    /// Whether jobs were waiting, where every slot was held.
+    pub refused: bool,
+    /// Which line of the database it was in.
+    pub line: String,
+}
+
 /// Claims up to `most` of the best pending jobs, never more than the cap has slots left. A queue that was idle is first
 /// given `gather_secs` for a burst to arrive whole. Does nothing as long as there are chores, unless `chores_done`.
 pub async fn claim(
@@ -64,28 +80,59 @@ pub async fn claim(
     gather_secs: f64,
     chores_done: bool,
 ) -> Result<Claim, Error> {
+    Ok(claim_and_look(conn, replica, most, gather_secs, chores_done, None).await?.0)
+}
+
+/// The same, and how full the cap was before. Claims nothing where the database is not in the line that is named
+/// (`longshore.event_epoch()`): it was restored, or failed over, since the rows were matched to the cluster.
+pub async fn claim_and_look(
+    conn: &mut Conn,
+    replica: ReplicaId,
+    most: i64,
+    gather_secs: f64,
+    chores_done: bool,
+    line: Option<&str>,
+) -> Result<(Claim, Look), Error> {
     const _: Edge<Pending, Claimed> = Edge::EXISTS;
     let row = effects::at(Effect::Claim, async {
         let most = i32::try_from(most.min(CLAIM_BATCH)).unwrap_or_default();
         let claimed = sqlx::query!(
-            r#"select outcome as "outcome!", jobs as "jobs!", gathering as "gathering!"
-                 from longshore.claim($1, $2, $3, $4)"#,
+            r#"select c.outcome as "outcome!", c.jobs as "jobs!", c.gathering as "gathering!", l.xmin::text as "version!",
+                      l.cap, h.jobs as held, longshore.event_epoch() as "line!",
+                      case when c.outcome = 'full' then exists (select from longshore.jobs_live where state = 'pending')
+                           else false end as "refused!"
+                 from longshore.held h, longshore.limits l, 
+                      longshore.claim($1, case when $5::text is null or longshore.event_epoch() = $5 then $2 else 0 end, $3, $4) c
+                where l.name = 'global'"#,
             replica.0,
             most,
             gather_secs,
-            chores_done
+            chores_done,
+            line
         );
         Ok::<_, Error>(claimed.fetch_one(conn).await?)
     });
     let row = row.await?;
-    match row.outcome.as_str() {
-        "chores" => Ok(Claim::Chores),
-        "busy" => Ok(Claim::Busy),
-        "expired" => Ok(Claim::Expired),
-        "full" => Ok(Claim::Full),
-        "claimed" => Ok(Claim::Claimed { jobs: usize::try_from(row.jobs).unwrap_or(0), gathering: row.gathering }),
-        other => Err(Error::Unknown { table: "claim()", what: format!("outcome {other:?}") }),
-    }
+    let claim = match row.outcome.as_str() {
+        "chores" => Claim::Chores,
+        "busy" => Claim::Busy,
+        "expired" => Claim::Expired,
+        "full" => Claim::Full,
+        "claimed" => Claim::Claimed { jobs: usize::try_from(row.jobs).unwrap_or(0), gathering: row.gathering },
+        other => return Err(Error::Unknown { table: "claim()", what: format!("outcome {other:?}") }),
+    };
+    Ok((claim, Look { version: row.version, cap: row.cap, held: row.held, refused: row.refused, line: row.line }))
+}
+
+/// The queues in which jobs wait while every slot of their own cap is held.
+pub async fn refused_queues(conn: &mut Conn) -> Result<Vec<String>, Error> {
+    let names = sqlx::query_scalar!(
+        "select q.name
+           from longshore.queues q join longshore.held_of_queue h on h.queue = q.name
+          where q.cap is not null and q.paused_at is null and h.jobs >= q.cap
+            and exists (select from longshore.jobs_live where queue = q.name and state = 'pending')"
+    );
+    Ok(names.fetch_all(conn).await?)
 }
 
 /// Compares the number of held slots with the rows, and puts it right if it differs; answers by how much it was too high.
@@ -99,7 +146,8 @@ pub async fn check_held(conn: &mut Conn) -> Result<i64, Error> {
 pub async fn take_over(conn: &mut Conn, replica: ReplicaId, most: i64) -> Result<i64, Error> {
     const _: Edge<Claimed, Claimed> = Edge::EXISTS;
     effects::at(Effect::TakeOver, async {
-        let taken = sqlx::query_file_scalar!("src/store/sql/take_over_jobs.sql", replica.0, most).fetch_one(conn).await;
+        let taken =
+            sqlx::query_file_scalar!("src/store/sql/take_over_jobs.sql", replica.0, most, NOBODY).fetch_one(conn).await;
         none_if_moved_away(taken)
     })
     .await
@@ -116,6 +164,8 @@ pub struct Work {
     pub inherited: bool,
     /// Whether it was put aside for a quota before.
     pub was_aside: bool,
+    /// The trace that it goes on with, where one was kept.
+    pub trace: Option<traces::Claim>,
 }
 
 /// Up to `most` jobs that `replica` has claimed and not created, best first, except those `in_flight`.
@@ -126,7 +176,7 @@ pub async fn mine(conn: &mut Conn, replica: ReplicaId, in_flight: &[JobId], most
                   j.cancel_requested_at is not null as "cancel_requested!", j.policy, j.failed_attempts, j.interruptions,
                   coalesce(j.wait_code = 'quota', false) as "was_aside!",
                   extract(epoch from clock_timestamp() - j.claimed_at)::float8 as "held_secs!",
-                  s.spec, s.spec_hash, a.taken_over
+                  s.spec, s.spec_hash, a.taken_over, s.traceparent, a.pending_at, a.claimed_at
              from longshore.jobs_live j
              join longshore.job_specs s on s.job_id = j.id
              join longshore.attempts a on a.job_id = j.id and a.attempt = j.attempt
@@ -164,6 +214,7 @@ pub async fn mine(conn: &mut Conn, replica: ReplicaId, in_flight: &[JobId], most
             run_secs: None,
             wait_secs: None,
         };
+        let id = JobId(claimed.id);
         match claimed.into_claimed() {
             Ok(job) => work.push(Work {
                 job,
@@ -171,9 +222,13 @@ pub async fn mine(conn: &mut Conn, replica: ReplicaId, in_flight: &[JobId], most
                 spec_hash: row.spec_hash,
                 inherited: row.taken_over,
                 was_aside: row.was_aside,
+                trace: row.traceparent.map(|traceparent| traces::Claim {
+                    traceparent,
+                    waited: (row.pending_at.to_jiff().into(), row.claimed_at.to_jiff().into()),
+                }),
             }),
             // One row that this version cannot read must not keep the others from being created.
-            Err(err) => tracing::error!(error = %err, "left a claimed job alone"),
+            Err(err) => tracing::error!(job = %id, error = %err, "left a claimed job alone"),
         }
     }
     Ok(work)
@@ -219,10 +274,27 @@ pub async fn hand_back(
     conn: &mut Conn,
     replica: ReplicaId,
     job: &Job<Claimed>,
+    why: &str,
     proof: NeverMade,
 ) -> Result<HandBack, Error> {
     const _: Edge<Claimed, Pending> = Edge::EXISTS;
-    give_back(conn, replica, job, None, proof).await
+    give_back(conn, replica, job, None, why, proof).await
+}
+
+/// Lets go of a claim whatever was sent under it: whoever can create takes it over ([`take_over`]) as it takes over what the
+/// dead left, with its nonce. For who will send nothing more under it, and whose last request was given up long ago.
+///
+/// One guarded statement, so a crash before it leaves the claim with this replica, and one after it leaves it as a crash of
+/// the replica would have. In between there is nobody who answers for it, and nobody who would create for it.
+pub async fn let_go(conn: &mut Conn, replica: ReplicaId, job: &Job<Claimed>, why: &str) -> Result<HandBack, Error> {
+    const _: Edge<Claimed, Claimed> = Edge::EXISTS;
+    let done = effects::at(Effect::HandBack, async {
+        let (id, version) = (job.id().0, job.version());
+        let let_go = sqlx::query_file_scalar!("src/store/sql/let_go_claim.sql", id, replica.0, version, NOBODY, why);
+        Ok::<_, Error>(let_go.fetch_one(conn).await?)
+    })
+    .await?;
+    Ok(if done == 1 { HandBack::Done } else { HandBack::Lost })
 }
 
 /// The same for a job that cannot be created for now and should not hold its slot meanwhile: it is scheduled for later,
@@ -235,7 +307,7 @@ pub async fn put_aside(
     proof: NeverMade,
 ) -> Result<HandBack, Error> {
     const _: Edge<Claimed, Scheduled> = Edge::EXISTS;
-    give_back(conn, replica, job, Some(wait), proof).await
+    give_back(conn, replica, job, Some(wait), &wait.message, proof).await
 }
 
 async fn give_back(
@@ -243,6 +315,7 @@ async fn give_back(
     replica: ReplicaId,
     job: &Job<Claimed>,
     wait: Option<&Wait>,
+    told: &str,
     _: NeverMade,
 ) -> Result<HandBack, Error> {
     let effect = if wait.is_some() { Effect::PutAside } else { Effect::HandBack };
@@ -256,7 +329,8 @@ async fn give_back(
                 wait.map(|it| it.code.name()),
                 wait.map(|it| it.message.as_str()),
                 rand::rng().random_range(1.0..1.3),
-                LONGEST_ASIDE_SECS
+                LONGEST_ASIDE_SECS,
+                told
             )
             .fetch_one(conn)
             .await?,
@@ -299,21 +373,22 @@ pub async fn promote(conn: &mut Conn, replica: ReplicaId) -> Result<i64, Error> 
     .await
 }
 
-/// Ends jobs that have waited for longer than their `queue_timeout`; returns how many.
-pub async fn expire(conn: &mut Conn, replica: ReplicaId) -> Result<i64, Error> {
+/// Ends jobs that have waited for longer than their `queue_timeout`; returns how many of which queue.
+pub async fn expire(conn: &mut Conn, replica: ReplicaId) -> Result<Vec<(String, u64)>, Error> {
     const _: (Edge<Pending, Failed>, Edge<Scheduled, Failed>) = (Edge::EXISTS, Edge::EXISTS);
     effects::at(Effect::Expire, async {
-        let ended = sqlx::query_file_scalar!("src/store/sql/expire_jobs.sql", replica.0, SWEEP_BATCH);
-        none_if_moved_away(ended.fetch_one(conn).await)
+        let ended = sqlx::query_file!("src/store/sql/expire_jobs.sql", replica.0, SWEEP_BATCH);
+        let ended = none_if_moved_away(ended.fetch_all(conn).await)?;
+        Ok::<_, Error>(ended.into_iter().map(|it| (it.queue, it.ended as u64)).collect())
     })
     .await
 }
 
 /// How many rows a statement took; none when one of them was just moved among what is over, which undid it all. It finds
 /// the others the next time it looks, and what comes after it in a pass of claiming is not kept waiting.
-fn none_if_moved_away(taken: Result<i64, sqlx::Error>) -> Result<i64, Error> {
+fn none_if_moved_away<T: Default>(taken: Result<T, sqlx::Error>) -> Result<T, Error> {
     match taken.map_err(Error::from) {
-        Err(err) if err.is_moved_away() => Ok(0),
+        Err(err) if err.is_moved_away() => Ok(T::default()),
         taken => taken,
     }
 }

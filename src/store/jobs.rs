@@ -172,9 +172,10 @@ pub async fn holding_among(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Holder>
 fn readable(rows: Vec<Row>) -> Vec<Holder> {
     let mut holders = Vec::with_capacity(rows.len());
     for row in rows {
+        let id = JobId(row.id);
         match row.into_holder() {
             Ok(holder) => holders.push(holder),
-            Err(err) => tracing::error!(error = %err, "left a job alone"),
+            Err(err) => tracing::error!(job = %id, error = %err, "left a job alone"),
         }
     }
     holders

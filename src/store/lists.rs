@@ -3,9 +3,13 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{id::JobId, lifecycle::StateName};
+use crate::id::JobId;
 
-use super::{Conn, Error, submit::POSITION_LIMIT};
+use super::{
+    Conn, Error,
+    submit::POSITION_LIMIT,
+    walk::{self, Filter, Walked},
+};
 
 /// A job that waits or holds a slot, in a list.
 #[derive(Debug)]
@@ -93,14 +97,6 @@ pub async fn holding(conn: &mut Conn, limit: i64) -> Result<Vec<SlotRow>, Error>
     .await?)
 }
 
-/// Which jobs a list is to show. What is `None` does not narrow it.
-#[derive(Debug, Default)]
-pub struct Filter {
-    pub state: Option<StateName>,
-    pub queue: Option<String>,
-    pub name: Option<String>,
-}
-
 /// A job as it is shown.
 #[derive(Debug)]
 pub struct JobRow {
@@ -125,82 +121,72 @@ pub struct JobRow {
     pub claimed_at: Option<jiff_sqlx::Timestamp>,
     pub started_at: Option<jiff_sqlx::Timestamp>,
     pub finished_at: Option<jiff_sqlx::Timestamp>,
-    pub spec: serde_json::Value,
+    pub labels: serde_json::Value,
+    /// Not in lists.
+    pub spec: Option<serde_json::Value>,
 }
 
-/// One page of a list, of jobs in one state, or in any. The state is in the text, so that the plan that is made once for
-/// everyone knows it and goes by the index of that state: with the state as a parameter it would walk the whole history for
-/// the few that wait. Specs are looked up for what is on the page, and not joined to more.
-macro_rules! page {
-    ($conn:ident, $from:tt, $of_state:tt, $filter:ident, $before:ident, $limit:ident) => {
-        sqlx::query_as!(
-            JobRow,
-            "with page as materialized (
-                 select id, seq, name, queue, namespace, priority, state, attempt, failed_attempts, interruptions, policy, reason, message,
-                        due_at, expires_at, cancel_requested_at, run_at, created_at, claimed_at, started_at, finished_at
-                   from longshore." + $from + "
-                  where " + $of_state + " and ($1::text is null or queue = $1) and ($2::text is null or name = $2) and id < $3
-                  order by id desc
-                  limit $4)
-             select page.*, s.spec from page join longshore.job_specs s on s.job_id = page.id
-              order by page.id desc",
-            $filter.queue.as_deref(),
-            $filter.name.as_deref(),
-            $before,
-            $limit
-        )
-        .fetch_all($conn)
-        .await
-    };
-}
-
-/// Jobs that pass `filter`, newest first, older than `before` if given.
-pub async fn list(conn: &mut Conn, filter: &Filter, before: Option<JobId>, limit: i64) -> Result<Vec<JobRow>, Error> {
-    use StateName::{Cancelled, Failed, Pending, Running, Scheduled, Starting, Stopping, Succeeded};
-    let before = before.map_or(Uuid::max(), |it| it.0);
-    let rows = match filter.state {
-        None => page!(conn, "jobs", "true", filter, before, limit),
-        Some(Scheduled) => page!(conn, "jobs_live", "state = 'scheduled'", filter, before, limit),
-        Some(Pending) => page!(conn, "jobs_live", "state = 'pending'", filter, before, limit),
-        Some(Starting) => page!(conn, "jobs_live", "state = 'starting'", filter, before, limit),
-        Some(Running) => page!(conn, "jobs_live", "state = 'running'", filter, before, limit),
-        Some(Stopping) => page!(conn, "jobs_live", "state = 'stopping'", filter, before, limit),
-        Some(Succeeded) => page!(conn, "jobs", "state = 'succeeded'", filter, before, limit),
-        Some(Failed) => page!(conn, "jobs", "state = 'failed'", filter, before, limit),
-        Some(Cancelled) => page!(conn, "jobs", "state = 'cancelled'", filter, before, limit),
-    };
-    Ok(rows?)
+/// A page of jobs that pass `filter`, newest first, older than `before` if given; and where to go on, if there may be more.
+pub async fn list(
+    conn: &mut Conn,
+    filter: &Filter,
+    before: Option<JobId>,
+    limit: i64,
+) -> Result<(Vec<JobRow>, Option<JobId>), Error> {
+    let Walked { ids, reached } = walk::walk(conn, filter, before, limit).await?;
+    if ids.is_empty() {
+        return Ok((Vec::new(), reached));
+    }
+    // Specs may be large, and are not shown: the labels of a job are kept apart as well.
+    let mut rows = sqlx::query_as!(
+        JobRow,
+        r#"select id, seq, name, queue, namespace, priority, state, attempt, failed_attempts, interruptions, policy, reason, message,
+                  due_at, expires_at, cancel_requested_at, run_at, created_at, claimed_at, started_at, finished_at,
+                  (select coalesce(jsonb_object_agg(l.key, l.value), '{}') from longshore.job_labels l where l.job_id = j.id) as "labels!",
+                  null::jsonb as spec
+             from longshore.jobs j
+            where id = any($1)
+            order by id desc"#,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    // It may have moved since it was found.
+    let asked = |state: &str| filter.states.is_empty() || filter.states.iter().any(|it| it.name() == state);
+    rows.retain(|it| asked(&it.state));
+    Ok((rows, reached))
 }
 
 /// One job.
 pub async fn get(conn: &mut Conn, id: JobId) -> Result<Option<JobRow>, Error> {
     Ok(sqlx::query_as!(
         JobRow,
-        "select j.id, j.seq, j.name, j.queue, j.namespace, j.priority, j.state, j.attempt, j.failed_attempts, j.interruptions, j.policy,
-                j.reason, j.message, j.due_at, j.expires_at, j.cancel_requested_at, j.run_at, j.created_at, j.claimed_at, j.started_at, j.finished_at, s.spec
-           from longshore.jobs j join longshore.job_specs s on s.job_id = j.id
-          where j.id = $1",
+        r#"select j.id, j.seq, j.name, j.queue, j.namespace, j.priority, j.state, j.attempt, j.failed_attempts, j.interruptions, j.policy,
+                  j.reason, j.message, j.due_at, j.expires_at, j.cancel_requested_at, j.run_at, j.created_at, j.claimed_at, j.started_at, j.finished_at,
+                  coalesce(s.spec -> 'labels', '{}') as "labels!", s.spec as "spec?"
+             from longshore.jobs j join longshore.job_specs s on s.job_id = j.id
+            where j.id = $1"#,
         id.0
     )
     .fetch_optional(conn)
     .await?)
 }
 
-/// How many jobs would start before the pending one at (`priority`, `seq`), up to [`POSITION_LIMIT`].
-pub async fn position(conn: &mut Conn, priority: i32, seq: i64) -> Result<i64, Error> {
+/// How many jobs would start before the pending one of `queue` at (`priority`, `seq`), up to [`POSITION_LIMIT`].
+pub async fn position(conn: &mut Conn, queue: &str, priority: i32, seq: i64) -> Result<i64, Error> {
+    ahead(conn, queue, priority, seq, POSITION_LIMIT).await
+}
+
+/// The same, up to `most`.
+pub async fn ahead(conn: &mut Conn, queue: &str, priority: i32, seq: i64, most: i64) -> Result<i64, Error> {
     let ahead = sqlx::query_scalar!(
-        r#"select count(*) as "ahead!"
-             from ((select from longshore.jobs_live where state = 'pending' and priority > $1 limit $3)
-                   union all
-                   (select from longshore.jobs_live where state = 'pending' and priority = $1 and seq < $2 limit $3)
-                   limit $3) ahead"#,
+        r#"select longshore.pending_ahead($1, $2, $3, $4) as "ahead!""#,
+        queue,
         priority,
         seq,
-        POSITION_LIMIT
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(ahead)
+        most
+    );
+    Ok(ahead.fetch_one(conn).await?)
 }
 
 /// One attempt of a job, as it is shown.

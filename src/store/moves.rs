@@ -9,6 +9,7 @@ use crate::{
     effects::{self, Effect},
     id::ReplicaId,
     lifecycle::{AttemptEnd, Facts, LeadsTo, Log, State, StateName},
+    metrics::{AttemptOutcome, Exit, Metrics, Statement},
 };
 
 use super::{Conn, Db, Error, gather::Gather, jobs::Job};
@@ -31,7 +32,15 @@ pub struct Moves(Arc<Gather<Move, Option<i64>>>);
 
 impl Moves {
     pub fn new(db: Arc<Db>, by: ReplicaId) -> Self {
-        Self(Gather::new(db, AT_ONCE, move |conn, moves| Box::pin(make(conn, by, moves))))
+        Self::measured(db, by, Metrics::new())
+    }
+
+    /// The same, each move counted by whoever commits it.
+    pub fn measured(db: Arc<Db>, by: ReplicaId, metrics: Arc<Metrics>) -> Self {
+        Self(Gather::new(db, AT_ONCE, move |conn, moves| {
+            let metrics = metrics.clone();
+            Box::pin(async move { metrics.timed(Statement::Move, make(conn, by, moves, &metrics)).await })
+        }))
     }
 
     /// Moves `job` along one edge that keeps its slot, if its row has not moved since it was read.
@@ -84,6 +93,8 @@ struct Move {
     effect: Effect,
     id: Uuid,
     version: i64,
+    /// Whether it was claimed, and no more.
+    is_first: bool,
     from: &'static str,
     to: &'static str,
     replica: Option<Uuid>,
@@ -115,6 +126,7 @@ impl Move {
             effect,
             id: job.id().0,
             version: job.version(),
+            is_first: From::NAME == StateName::Starting && job.state().columns().uid.is_none(),
             from: From::NAME.name(),
             to: To::NAME.name(),
             replica: columns.replica.map(|it| it.0),
@@ -132,8 +144,32 @@ impl Move {
     }
 }
 
+impl Move {
+    /// What is measured of it, now that it is committed.
+    fn measure<'a>(&self, queue: &'a str, waited: Option<f64>, began: Option<f64>, ran: Option<f64>) -> Exit<'a> {
+        let to = StateName::from_name(self.to);
+        let ends = self.end.as_ref();
+        let outcome = match to {
+            Some(StateName::Succeeded) => AttemptOutcome::Succeeded,
+            Some(StateName::Cancelled) => AttemptOutcome::Cancelled,
+            _ if ends.is_some_and(|it| it.counts == Some(false)) => AttemptOutcome::Interrupted,
+            _ => AttemptOutcome::Failed,
+        };
+        // A job may have run and ended between two looks: then it tells only at its end when it began.
+        let began_now = to == Some(StateName::Running) || (ends.is_some() && self.from == StateName::Starting.name());
+        Exit {
+            queue,
+            waited: waited.filter(|_| self.is_first).map(|it| it.max(0.0)),
+            // It may be the pod's own time, whose clock is another.
+            started: began.filter(|_| began_now).map(|it| it.max(0.0)),
+            attempt: ends.map(|_| (outcome, ran.map(|it| it.max(0.0)))),
+            finished: to.filter(|it| it.is_finished()).map(|it| (it.name(), self.reason.unwrap_or_default())),
+        }
+    }
+}
+
 /// Makes `moves` in one transaction; answers for each the row's new version, or nothing where the row had moved.
-async fn make(conn: &mut Conn, by: ReplicaId, moves: &[Move]) -> Result<Vec<Option<i64>>, Error> {
+async fn make(conn: &mut Conn, by: ReplicaId, moves: &[Move], metrics: &Metrics) -> Result<Vec<Option<i64>>, Error> {
     // In one order, so that two statements that move the same jobs do not wait for each other in a circle.
     let mut order: Vec<usize> = (0..moves.len()).collect();
     order.sort_by_key(|it| moves[*it].id);
@@ -178,9 +214,11 @@ async fn make(conn: &mut Conn, by: ReplicaId, moves: &[Move]) -> Result<Vec<Opti
     for row in rows {
         // Rows are numbered from one.
         let place = usize::try_from(row.nth - 1).ok().and_then(|nth| order.get(nth));
-        if let Some(version) = place.and_then(|it| versions.get_mut(*it)) {
-            *version = Some(row.version);
-        }
+        let Some((it, version)) = place.and_then(|it| Some((moves.get(*it)?, versions.get_mut(*it)?))) else {
+            continue;
+        };
+        *version = Some(row.version);
+        metrics.moved(&it.measure(&row.queue, row.waited, row.began, row.ran));
     }
     Ok(versions)
 }

@@ -27,6 +27,39 @@ pub struct Record {
     pub container: Option<String>,
 }
 
+/// What a Kubernetes Job says of the attempt that it is of, as far as it can be read.
+#[derive(Debug, Clone)]
+pub struct Marks {
+    pub job: Option<JobId>,
+    pub attempt: Option<AttemptNo>,
+    pub nonce: Option<Nonce>,
+    pub uid: KubeUid,
+}
+
+/// The places of those in `marks` that no attempt accounts for: not the one that they name, with its nonce, nor, should
+/// they have been edited, the one that has this Job on record.
+pub async fn unknown(conn: &mut Conn, marks: &[Marks]) -> Result<Vec<usize>, Error> {
+    let jobs: Vec<Option<Uuid>> = marks.iter().map(|it| it.job.map(|id| id.0)).collect();
+    let attempts: Vec<Option<AttemptNo>> = marks.iter().map(|it| it.attempt).collect();
+    let nonces: Vec<Option<Uuid>> = marks.iter().map(|it| it.nonce.map(|nonce| nonce.0)).collect();
+    let uids: Vec<String> = marks.iter().map(|it| it.uid.0.clone()).collect();
+    let places = sqlx::query_scalar!(
+        r#"select m.place as "place!"
+             from unnest($1::uuid[], $2::integer[], $3::uuid[], $4::text[])
+                  with ordinality m (job, attempt, nonce, uid, place)
+            where not exists (select from longshore.attempts a
+                               where a.job_id = m.job and a.attempt = m.attempt and a.nonce = m.nonce)
+              and not exists (select from longshore.jobs_live j where j.kube_uid = m.uid)
+            order by m.place"#,
+        &jobs as _,
+        &attempts as _,
+        &nonces as _,
+        &uids
+    );
+    let places = places.fetch_all(conn).await?;
+    Ok(places.into_iter().filter_map(|it| usize::try_from(it - 1).ok()).collect())
+}
+
 /// The records of every attempt of `ids`.
 pub async fn of(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Record>, Error> {
     let ids: Vec<Uuid> = ids.iter().map(|it| it.0).collect();

@@ -1,6 +1,6 @@
 //! Replicas and their signs of life, by the database's clock. One heartbeat a replica, however many jobs it answers for.
 
-use crate::id::ReplicaId;
+use crate::{id::ReplicaId, roles::Roles};
 
 use super::{Conn, Error};
 
@@ -8,26 +8,46 @@ use super::{Conn, Error};
 const KEEP_DEAD_SECS: f64 = 24.0 * 3600.0;
 
 /// Gives a sign of life. A replica that was taken for dead is alive again; what was taken over from it stays so.
-pub async fn beat(conn: &mut Conn, replica: ReplicaId, hostname: &str, lease_secs: f64) -> Result<(), Error> {
+pub async fn beat(
+    conn: &mut Conn,
+    replica: ReplicaId,
+    hostname: &str,
+    roles: Roles,
+    lease_secs: f64,
+) -> Result<(), Error> {
     sqlx::query!(
-        "insert into longshore.replicas (id, hostname, version, lease_secs) values ($1, $2, $3, $4)
+        "insert into longshore.replicas (id, hostname, version, lease_secs, roles) values ($1, $2, $3, $4, $5)
          on conflict (id) do update set heartbeat_at = clock_timestamp(), lease_secs = excluded.lease_secs",
         replica.0,
         hostname,
         env!("CARGO_PKG_VERSION"),
-        lease_secs
+        lease_secs,
+        &roles.names()
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// The replicas whose lease has not run out.
-pub async fn alive(conn: &mut Conn) -> Result<Vec<ReplicaId>, Error> {
+/// The replicas that watch and whose lease has not run out.
+pub async fn watchers(conn: &mut Conn) -> Result<Vec<ReplicaId>, Error> {
     let ids = sqlx::query_scalar!(
-        "select id from longshore.replicas where heartbeat_at > clock_timestamp() - make_interval(secs => lease_secs)"
+        "select id from longshore.replicas
+         where 'watcher' = any(roles) and heartbeat_at > clock_timestamp() - make_interval(secs => lease_secs)"
     );
     Ok(ids.fetch_all(conn).await?.into_iter().map(ReplicaId).collect())
+}
+
+/// Whether another one lives that claims.
+pub async fn another_claims(conn: &mut Conn, but: ReplicaId) -> Result<bool, Error> {
+    let lives = sqlx::query_scalar!(
+        r#"select exists (
+             select from longshore.replicas
+              where id <> $1 and 'scheduler' = any(roles)
+                and heartbeat_at > clock_timestamp() - make_interval(secs => lease_secs)) as "it!""#,
+        but.0
+    );
+    Ok(lives.fetch_one(conn).await?)
 }
 
 /// Says goodbye: whatever this replica still answers for may be taken over at once.

@@ -57,6 +57,7 @@ pub struct Signals {
     pending: Notify,
     cancel: Notify,
     ended: watch::Sender<u64>,
+    any: watch::Sender<u64>,
     outgoing: AtomicU8,
     send: Notify,
 }
@@ -68,6 +69,7 @@ impl Signals {
             pending: Notify::new(),
             cancel: Notify::new(),
             ended: watch::Sender::new(0),
+            any: watch::Sender::new(0),
             outgoing: AtomicU8::new(0),
             send: Notify::new(),
         })
@@ -100,7 +102,13 @@ impl Signals {
         self.ended.subscribe()
     }
 
+    /// Changes whenever anything may have happened that a signal tells of.
+    pub fn any(&self) -> watch::Receiver<u64> {
+        self.any.subscribe()
+    }
+
     fn wake(&self, bits: u8) {
+        self.any.send_modify(|it| *it = it.wrapping_add(1));
         if bits & Signal::Freed.bit() != 0 {
             self.freed.notify_one();
         }

@@ -2,17 +2,20 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use jiff_sqlx::ToSqlx;
+use sqlx::Connection;
 use uuid::Uuid;
 
 use crate::{
     effects::{self, Effect},
     id::{JobId, ReplicaId},
+    metrics::{Metrics, Statement},
     spec::{Start, Submission},
+    traces,
 };
 
 use super::{Conn, Error, notices};
@@ -24,6 +27,9 @@ pub const POSITION_LIMIT: i64 = 1_000;
 const CROWD_STAYS: Duration = Duration::from_millis(100);
 /// The most queues. Each costs every claim a look at its head.
 pub const QUEUES: i64 = 1_000;
+
+/// The most jobs of one statement, whose length bounds its memory here and there.
+pub const STATEMENT_JOBS: usize = 1_000;
 
 /// How a submission ended.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +48,17 @@ pub enum Submitted {
         id: JobId,
     },
     TooManyQueues,
+    /// As many jobs wait in its queue as may.
+    QueueFull {
+        max_pending: i32,
+    },
+}
+
+impl Submitted {
+    /// Whether there is a job of it.
+    pub const fn is_accepted(&self) -> bool {
+        matches!(self, Self::New { .. } | Self::Before { .. })
+    }
 }
 
 /// A submission made ready to be stored.
@@ -52,14 +69,54 @@ pub struct Ready {
     spec_hash: String,
     /// Of what came with an idempotency key.
     request_hash: Option<String>,
+    templated: bool,
+    /// Of the trace in which it was asked for.
+    traceparent: Option<String>,
 }
 
 impl Ready {
     /// Its id is made here, so that ids are in the order in which submissions were read.
     pub fn new(submission: Submission) -> Self {
+        let request_hash = submission.request_hash();
+        Self::as_asked(submission, request_hash)
+    }
+
+    /// The same, for a submission that was made from something else: another that made the same hash of what was asked is
+    /// the same request, whatever came of it.
+    pub fn as_asked(submission: Submission, request_hash: Option<String>) -> Self {
         let (spec, spec_hash) = submission.spec.text_and_hash();
-        let request_hash = submission.idempotency_key.as_ref().map(|_| submission.request_hash(&spec_hash));
-        Self { id: JobId::new(), submission, spec, spec_hash, request_hash }
+        Self {
+            id: JobId::new(),
+            submission,
+            spec,
+            spec_hash,
+            request_hash,
+            templated: false,
+            traceparent: traces::current(),
+        }
+    }
+
+    /// The same under an id that somebody was told already.
+    pub fn known_as(self, id: JobId) -> Self {
+        Self { id, ..self }
+    }
+
+    /// The same, made from a template.
+    pub fn templated(self) -> Self {
+        Self { templated: true, ..self }
+    }
+
+    pub fn is_templated(&self) -> bool {
+        self.templated
+    }
+
+    pub fn id(&self) -> JobId {
+        self.id
+    }
+
+    /// About how much of memory it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.spec.len()
     }
 
     pub fn submission(&self) -> &Submission {
@@ -70,19 +127,47 @@ impl Ready {
 /// Where one replica accepts jobs.
 pub struct Intake {
     by: ReplicaId,
+    metrics: Arc<Metrics>,
     /// When more jobs than anybody counts were last seen to be ahead, and of which priority or better.
     crowd: Mutex<Option<(Instant, i32)>>,
 }
 
 impl Intake {
     pub fn new(by: ReplicaId) -> Self {
-        Self { by, crowd: Mutex::default() }
+        Self::measured(by, Metrics::new())
+    }
+
+    /// The same, its statements measured.
+    pub fn measured(by: ReplicaId, metrics: Arc<Metrics>) -> Self {
+        Self { by, metrics, crowd: Mutex::default() }
     }
 
     /// Accepts jobs, in their order, and says of each how that ended: in one transaction, but for those whose queue comes into
     /// being with them.
     pub async fn submit(&self, conn: &mut Conn, ready: &[Ready]) -> Result<Vec<Submitted>, Error> {
-        submit(conn, self, ready).await
+        self.metrics.timed(Statement::Submit, submit(conn, self, ready)).await
+    }
+
+    /// The same in one transaction whatever comes, and only if every one is accepted, or was before.
+    pub async fn submit_whole(&self, conn: &mut Conn, ready: &[Ready]) -> Result<Vec<Submitted>, Error> {
+        self.metrics.timed(Statement::Submit, self.submit_all_or_none(conn, ready)).await
+    }
+
+    async fn submit_all_or_none(&self, conn: &mut Conn, ready: &[Ready]) -> Result<Vec<Submitted>, Error> {
+        let mut tx = conn.begin().await?;
+        let mut ended = Vec::with_capacity(ready.len());
+        for some in ready.chunks(STATEMENT_JOBS) {
+            ended.extend(submit(&mut tx, self, some).await?);
+        }
+        if ended.iter().any(|it| !it.is_accepted()) {
+            tx.rollback().await?;
+            return Ok(ended);
+        }
+        let committed = effects::at(Effect::Submit, async { Ok::<_, Error>(tx.commit().await?) });
+        match notices::listen(committed).await {
+            (Ok(()), true) => Err(Error::NotReplicated),
+            (committed, _) => committed.map(|()| ended),
+        }
     }
 
     /// How many to count that are ahead of jobs of at most this priority.
@@ -104,10 +189,12 @@ async fn submit(conn: &mut Conn, intake: &Intake, ready: &[Ready]) -> Result<Vec
     if !left.is_empty() {
         let queues: HashSet<&str> = left.iter().map(|it| it.submission.queue.as_str()).collect();
         for queue in queues {
-            if !create_queue(conn, queue).await? {
-                let refused = left.iter().filter(|it| it.submission.queue == queue);
-                ended.extend(refused.map(|it| (it.id, Submitted::TooManyQueues)));
-            }
+            let why_not = match create_queue(conn, queue).await? {
+                None => Submitted::TooManyQueues,
+                Some(Some(max_pending)) => Submitted::QueueFull { max_pending },
+                Some(None) => continue,
+            };
+            ended.extend(left.iter().filter(|it| it.submission.queue == queue).map(|it| (it.id, why_not)));
         }
         let left: Vec<&Ready> = left.into_iter().filter(|it| !ended.contains_key(&it.id)).collect();
         ended.extend(insert(conn, intake, &left).await?);
@@ -143,7 +230,8 @@ async fn insert(conn: &mut Conn, intake: &Intake, ready: &[&Ready]) -> Result<Ha
             &columns.keys as _,
             &columns.request_hashes as _,
             intake.by.0,
-            limit
+            limit,
+            &columns.traceparents as _
         )
         .fetch_all(conn)
         .await?;
@@ -195,6 +283,7 @@ struct Columns<'a> {
     spec_hashes: Vec<&'a str>,
     keys: Vec<Option<&'a str>>,
     request_hashes: Vec<Option<&'a str>>,
+    traceparents: Vec<Option<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
@@ -217,6 +306,7 @@ impl<'a> Columns<'a> {
         self.spec_hashes.push(&ready.spec_hash);
         self.keys.push(submission.idempotency_key.as_deref());
         self.request_hashes.push(ready.request_hash.as_deref());
+        self.traceparents.push(ready.traceparent.as_deref());
     }
 }
 
@@ -241,7 +331,8 @@ async fn used(conn: &mut Conn, ready: &[Ready], ended: &mut HashMap<JobId, Submi
         rows.into_iter().map(|row| (row.key, (row.job_id, row.request_hash))).collect();
     for (it, key) in keyed {
         if let Some((job, hash)) = taken.get(key) {
-            let same = it.request_hash.as_deref() == Some(hash);
+            // One that was submitted in SQL a moment ago has none yet.
+            let same = hash.is_empty() || it.request_hash.as_deref() == Some(hash);
             let id = JobId(*job);
             ended.insert(it.id, if same { Submitted::Before { id } } else { Submitted::KeyTaken { id } });
         }
@@ -249,7 +340,8 @@ async fn used(conn: &mut Conn, ready: &[Ready], ended: &mut HashMap<JobId, Submi
     Ok(())
 }
 
-async fn create_queue(conn: &mut Conn, name: &str) -> Result<bool, Error> {
+/// Creates a queue if it is missing, and answers how many jobs may wait in it; none when there are too many queues.
+async fn create_queue(conn: &mut Conn, name: &str) -> Result<Option<Option<i32>>, Error> {
     sqlx::query!(
         "insert into longshore.queues (name) select $1 where (select count(*) from longshore.queues) < $2
          on conflict do nothing",
@@ -258,6 +350,6 @@ async fn create_queue(conn: &mut Conn, name: &str) -> Result<bool, Error> {
     )
     .execute(&mut *conn)
     .await?;
-    let exists = sqlx::query_scalar!(r#"select exists (select from longshore.queues where name = $1) as "it!""#, name);
-    Ok(exists.fetch_one(conn).await?)
+    let max_pending = sqlx::query_scalar!("select max_pending from longshore.queues where name = $1", name);
+    Ok(max_pending.fetch_optional(conn).await?)
 }

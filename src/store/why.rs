@@ -12,8 +12,11 @@ pub struct WhyRow {
     pub message: String,
     pub since: Option<jiff_sqlx::Timestamp>,
     pub until: Option<jiff_sqlx::Timestamp>,
-    /// How many jobs would start before it, up to [`super::submit::POSITION_LIMIT`]; of pending jobs only, as the two below.
+    /// How many jobs would start before it, up to [`super::submit::POSITION_LIMIT`]; of pending jobs only, as the three
+    /// below.
     pub queue_position: Option<i64>,
+    /// Whose `cap` and `held` these are: `global` or `queue`.
+    pub limited_by: Option<String>,
     pub cap: Option<i32>,
     pub held: Option<i64>,
 }
@@ -22,7 +25,7 @@ pub struct WhyRow {
 pub async fn why(conn: &mut Conn, id: JobId) -> Result<Option<WhyRow>, Error> {
     Ok(sqlx::query_as!(
         WhyRow,
-        r#"select state as "state!", code as "code!", message as "message!", since, until, queue_position, cap, held
+        r#"select state as "state!", code as "code!", message as "message!", since, until, queue_position, limited_by, cap, held
              from longshore.why($1)"#,
         id.0
     )

@@ -35,7 +35,10 @@ async fn bad_requests_are_refused_with_the_field_named_and_nothing_is_stored() {
         (r#"{"name":"a","priority":1e400}"#.to_owned(), 400, "invalid_json", ""),
         (r#"{"name":"\ud800"}"#.to_owned(), 400, "invalid_json", ""),
         ("[]".to_owned(), 422, "invalid_fields", ""),
-        ("{}".to_owned(), 422, "invalid_fields", ""),
+        ("{}".to_owned(), 422, "invalid_fields", "/name"),
+        (r#"["a", 1]"#.to_owned(), 422, "invalid_fields", ""),
+        (with("retry", json!([["job_failed"]])), 422, "invalid_fields", "/retry"),
+        (with("backoff", json!(["fixed", "1s"])), 422, "invalid_fields", "/backoff"),
         (json!({"name": ""}).to_string(), 422, "invalid_fields", "/name"),
         (json!({"name": "a\u{0}b"}).to_string(), 422, "invalid_fields", "/name"),
         (json!({"name": "x".repeat(201)}).to_string(), 422, "invalid_fields", "/name"),
@@ -51,6 +54,12 @@ async fn bad_requests_are_refused_with_the_field_named_and_nothing_is_stored() {
         (with("timeout", json!("soon")), 422, "invalid_fields", "/timeout"),
         (with("timeout", json!("-5s")), 422, "invalid_fields", "/timeout"),
         (with("run_at", json!("2999-01-01T00:00:00Z")), 422, "invalid_fields", "/run_at"),
+        (
+            with("labels", json!({"app.kubernetes.io/name": 5})),
+            422,
+            "invalid_fields",
+            "/labels/app.kubernetes.io~1name",
+        ),
         (with("labels", json!({"longshore.dev/job-id": "x"})), 422, "invalid_fields", "/labels/longshore.dev~1job-id"),
         (with("manifest", json!({"kind": "Pod"})), 422, "invalid_fields", "/manifest/apiVersion"),
     ];
@@ -77,6 +86,7 @@ async fn wrong_paths_methods_and_parameters_are_problems_too() {
     let none = uuid::Uuid::now_v7();
     let cases = [
         ("GET", "/nothing".to_owned(), 404, "no_such_path"),
+        ("GET", "/jobs/%FF".to_owned(), 404, "no_such_path"),
         ("PUT", "/jobs".to_owned(), 405, "wrong_method"),
         ("GET", "/jobs/not-an-id".to_owned(), 404, "no_such_job"),
         ("GET", format!("/jobs/{none}"), 404, "no_such_job"),
@@ -116,6 +126,33 @@ async fn a_page_of_another_site_cannot_submit_or_cancel() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_whose_name_was_made_to_lead_to_this_machine_cannot_submit_or_show_the_console() {
+    let (mut world, replica) = still().await;
+    let http = world.http.clone();
+    let ask = async |at: &str, method: &str, path: &str, host: &str| {
+        let request = http.request(method.parse().unwrap(), format!("{at}{path}")).header("host", host);
+        let request = request.header("origin", format!("http://{host}")).header("sec-fetch-site", "same-origin");
+        request.body(if method == "POST" { r#"{"name":"theirs"}"# } else { "" }).send().await.unwrap()
+    };
+    for (method, path) in [("POST", "/jobs"), ("POST", "/ui/limits"), ("GET", "/"), ("GET", "/ui/jobs")] {
+        let answer = ask(&replica, method, path, "evil.example").await;
+        let status = answer.status();
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!((status, problem["code"].as_str().unwrap()), (StatusCode::FORBIDDEN, "unknown_host"), "{path}");
+    }
+    assert!(world.names(&replica, "pending").await.is_empty());
+    for host in ["localhost:8000", "longshore.localhost", "127.0.0.1", "[::1]:8000"] {
+        assert_eq!(ask(&replica, "POST", "/jobs", host).await.status(), StatusCode::ACCEPTED, "{host}");
+    }
+    assert_eq!(ask(&replica, "GET", "/", "localhost").await.status(), StatusCode::OK);
+    // Of the names that lead to any other address nothing is known.
+    let reached_by_others = world.start(&["--host=0.0.0.0"]).await;
+    let answer = ask(&reached_by_others, "POST", "/jobs", "longshore.example").await;
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_comes_twice_under_one_key_makes_one_job() {
     let (mut world, replica) = still().await;
     let second = world.start(&[]).await;
@@ -139,6 +176,30 @@ async fn a_request_that_comes_twice_under_one_key_makes_one_job() {
     let (status, problem) = post(&world, &replica, other).await;
     assert_eq!((status.as_u16(), problem["code"].as_str().unwrap()), (409, "idempotency_key_reused"));
     assert_eq!(world.names(&replica, "pending").await, ["once"]);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_at_all_replicas_at_once_makes_one_job_of_the_request_that_came_first() {
+    let mut world = World::new(0).await;
+    let urls = [world.start(&[]).await, world.start(&[]).await, world.start(&[]).await];
+    let asked = (0..60_usize).map(|index| {
+        let (client, url) = (world.http.clone(), format!("{}/jobs", urls[index % 3]));
+        let request = json!({"name": "once", "priority": index % 2, "idempotency_key": "k"});
+        async move {
+            let answer = client.post(url).json(&request).send().await.unwrap();
+            (index % 2, answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        }
+    });
+    let answers = futures::future::join_all(asked).await;
+    let accepted: Vec<_> = answers.iter().filter(|it| it.1 == 202).collect();
+    assert_eq!(accepted.len(), 1, "{answers:?}");
+    for (request, status, answer) in &answers {
+        let (same, id) = (*request == accepted[0].0, &accepted[0].2["job_id"]);
+        assert!(if same { *status <= 202 && answer["job_id"] == *id } else { *status == 409 }, "{status} {answer}");
+    }
+    let mut conn = world.conn().await;
+    assert_eq!(scalar::<i64>(&mut conn, "select count(*) from longshore.jobs").await, 1);
     world.finish().await;
 }
 

@@ -72,6 +72,21 @@ async fn a_batch_of_many_keeps_its_order_and_tells_of_what_it_did_not_read() {
     assert_eq!((said[0]["status"].as_i64(), said[1]["status"].as_i64()), (Some(202), Some(400)), "{text}");
     let key = world.http.post(format!("{url}/jobs/batch")).header("idempotency-key", "k").body("[]").send();
     assert_eq!(key.await.unwrap().status(), 422, "a key of the whole would be a key of none");
+    for no_json in ["nonsense", " name: a\n{\"name\": \"never\"}\n", "name=never&priority=1"] {
+        for query in ["", "?atomic=true"] {
+            let batch = world.http.post(format!("{url}/jobs/batch{query}")).body(no_json);
+            let answer = batch.send().await.unwrap();
+            assert_eq!(answer.status(), 400, "{no_json}");
+            assert_eq!(answer.json::<Value>().await.unwrap()["code"], "invalid_json");
+        }
+    }
+    let (status, text) = post(&world, &url, "5\n{nonsense\n".into()).await;
+    assert_eq!(
+        (status, lines(&text).iter().map(|it| it["status"].clone()).collect::<Value>()),
+        (200, json!([422, 400])),
+        "{text}"
+    );
+    assert!(!world.names(&url, "pending").await.contains(&"never".to_owned()));
     assert_eq!(post(&world, &url, String::new()).await, (200, String::new()));
     assert_eq!(post(&world, &url, " [ ] ".into()).await, (200, "[]".into()));
     world.finish().await;
@@ -102,5 +117,43 @@ async fn one_key_at_all_replicas_at_once_makes_one_job_whoever_shares_its_statem
     assert_eq!(jobs, accepted as i64, "each 202 is a job, and nothing else is");
     let keyed: i64 = scalar(&mut conn, "select count(*) from longshore.jobs where name = 'keyed'").await;
     assert_eq!(keyed, 4, "one a key");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_atomic_batch_is_accepted_as_a_whole_or_not_at_all() {
+    let mut world = World::new(0).await;
+    let url = world.start(&[]).await;
+    let mut conn = world.conn().await;
+    let post = async |body: Value| {
+        let answer = world.http.post(format!("{url}/jobs/batch?atomic=true")).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let many = |count: usize| -> Vec<Value> { (0..count).map(|it| json!({"name": format!("job{it}")})).collect() };
+    let with = |mut jobs: Vec<Value>, more: Value| -> Value {
+        jobs.push(more);
+        json!(jobs)
+    };
+    let (status, refused) = post(with(many(1_500), json!({"name": "", "colour": 1}))).await;
+    assert_eq!((status, refused["code"].as_str()), (422, Some("batch_refused")), "{refused}");
+    assert_eq!(refused["errors"][0]["pointer"], "/1500/colour");
+    assert_eq!(post(json!([{"name": "kept", "idempotency_key": "k"}])).await.0, 200);
+    let (status, refused) = post(with(many(1_500), json!({"name": "other", "idempotency_key": "k"}))).await;
+    assert_eq!((status, refused["errors"][0]["pointer"].as_str()), (409, Some("/1500")), "{refused}");
+    let (status, refused) = post(json!(many(10_001))).await;
+    assert_eq!((status, refused["code"].as_str()), (413, Some("too_many_jobs")));
+    let answer =
+        world.http.post(format!("{url}/jobs/batch?atomic=true")).body("[{\"name\": \"a\"}").send().await.unwrap();
+    assert_eq!(answer.status(), 400, "an array that is not closed may be half of what was meant");
+    let jobs = "select count(*) from longshore.jobs";
+    assert_eq!(scalar::<i64>(&mut conn, jobs).await, 1, "of what was refused, nothing was accepted");
+    let (status, said) = post(with(many(1_500), json!({"name": "kept", "idempotency_key": "k"}))).await;
+    let said = said.as_array().unwrap();
+    assert_eq!(
+        (status, said.len(), &said[1_499]["status"], &said[1_500]["status"]),
+        (200, 1_501, &json!(202), &json!(200))
+    );
+    assert_eq!(said[1_499]["queue_position"], "1000+");
+    assert_eq!(scalar::<i64>(&mut conn, jobs).await, 1_501);
     world.finish().await;
 }

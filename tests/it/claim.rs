@@ -5,6 +5,7 @@ use std::sync::Arc;
 use longshore::{
     id::{JobId, ReplicaId},
     lifecycle::{AttemptEnd, Ending, Facts, Reason, Scheduled, Succeeded, Wait, WaitCode},
+    roles::Roles,
     spec::{Spec, Start, Submission},
     store::{
         Conn, Db,
@@ -18,11 +19,11 @@ use longshore::{
 };
 use sqlx::Connection;
 
-use crate::harness::{World, scalar};
+use crate::harness::{BOUND, World, scalar};
 
 async fn register(conn: &mut Conn) -> ReplicaId {
     let replica = ReplicaId::new();
-    replicas::beat(conn, replica, "test", 60.0).await.unwrap();
+    replicas::beat(conn, replica, "test", Roles::ALL, 60.0).await.unwrap();
     replica
 }
 
@@ -62,14 +63,17 @@ async fn ten_claimers_at_once_never_pass_the_cap_and_claim_each_job_once() {
     let connected = futures::future::join_all((0..10).map(|_| db.conn())).await;
     assert!(connected.iter().all(Result::is_ok));
     drop(connected);
+    let told = tokio::sync::watch::Sender::new(());
     for _ in 0..10 {
-        let (url, db) = (world.url.clone(), db.clone());
+        let (url, db, told) = (world.url.clone(), db.clone(), told.clone());
+        let mut ended = told.subscribe();
         claimers.spawn(async move {
             let mut conn = Conn::connect(&url).await.unwrap();
             let replica = register(&mut conn).await;
             let moves = moves(&db, replica);
             let mut claimed = 0;
             loop {
+                ended.mark_unchanged();
                 let Claim::Claimed { jobs: jobs @ 1.., .. } =
                     claims::claim(&mut conn, replica, 3, 0.0, true).await.unwrap()
                 else {
@@ -77,6 +81,9 @@ async fn ten_claimers_at_once_never_pass_the_cap_and_claim_each_job_once() {
                     if scalar::<i64>(&mut conn, left).await == 0 {
                         return claimed;
                     }
+                    // As a scheduler does: it waits for what another one ends. Ten that never rest leave the moves no processor.
+                    let changed = ended.changed();
+                    tokio::time::timeout(BOUND, changed).await.expect("somebody ends a job").unwrap();
                     continue;
                 };
                 claimed += jobs;
@@ -89,6 +96,7 @@ async fn ten_claimers_at_once_never_pass_the_cap_and_claim_each_job_once() {
                     };
                     let ending = longshore::lifecycle::Ending::new(longshore::lifecycle::Reason::Completed, "");
                     let _ = moves.advance(job, Succeeded { ending }, &Facts::default()).await.unwrap();
+                    told.send_replace(());
                 }
             }
         });
@@ -105,9 +113,9 @@ async fn a_replica_whose_lease_ran_out_claims_nothing() {
     submit_many(&mut conn, 3, |_| 0).await;
     let replica = ReplicaId::new();
     assert_eq!(claims::claim(&mut conn, replica, 3, 0.0, true).await.unwrap(), Claim::Expired);
-    replicas::beat(&mut conn, replica, "test", 0.0).await.unwrap();
+    replicas::beat(&mut conn, replica, "test", Roles::ALL, 0.0).await.unwrap();
     assert_eq!(claims::claim(&mut conn, replica, 3, 0.0, true).await.unwrap(), Claim::Expired);
-    replicas::beat(&mut conn, replica, "test", 60.0).await.unwrap();
+    replicas::beat(&mut conn, replica, "test", Roles::ALL, 60.0).await.unwrap();
     assert_eq!(
         claims::claim(&mut conn, replica, 3, 0.0, true).await.unwrap(),
         Claim::Claimed { jobs: 3, gathering: false }
@@ -166,9 +174,9 @@ async fn a_claim_that_is_handed_back_leaves_no_trace_but_its_history() {
     claims::claim(&mut conn, replica, 1, 0.0, true).await.unwrap();
     let work = claims::mine(&mut conn, replica, &[], 1).await.unwrap().remove(0);
     let proof = work.never_made().expect("this replica claimed it itself");
-    assert_eq!(claims::hand_back(&mut conn, replica, &work.job, proof).await.unwrap(), HandBack::Done);
+    assert_eq!(claims::hand_back(&mut conn, replica, &work.job, "why", proof).await.unwrap(), HandBack::Done);
     let again = work.never_made().unwrap();
-    assert_eq!(claims::hand_back(&mut conn, replica, &work.job, again).await.unwrap(), HandBack::Lost);
+    assert_eq!(claims::hand_back(&mut conn, replica, &work.job, "why", again).await.unwrap(), HandBack::Lost);
     claims::claim(&mut conn, other, 1, 0.0, true).await.unwrap();
     let work = claims::mine(&mut conn, other, &[], 1).await.unwrap().remove(0);
     assert_eq!(work.job.head().attempt, 1, "an attempt under which nothing was sent does not count");
@@ -184,7 +192,7 @@ async fn what_a_dead_replica_claimed_is_taken_over_with_its_nonce_and_the_dead_o
     claims::claim(&mut conn, dead, 1, 0.0, true).await.unwrap();
     let stale = claims::mine(&mut conn, dead, &[], 1).await.unwrap().remove(0);
     assert_eq!(claims::take_over(&mut conn, survivor, 10).await.unwrap(), 0, "the living are left alone");
-    replicas::beat(&mut conn, dead, "test", 0.0).await.unwrap();
+    replicas::beat(&mut conn, dead, "test", Roles::ALL, 0.0).await.unwrap();
     assert_eq!(claims::take_over(&mut conn, survivor, 10).await.unwrap(), 1);
     let taken = claims::mine(&mut conn, survivor, &[], 1).await.unwrap().remove(0);
     assert_eq!(taken.job.state().nonce, stale.job.state().nonce);
@@ -295,12 +303,13 @@ async fn the_claim_walks_the_head_of_its_index_with_a_thousand_and_with_a_millio
     let world = World::new(7).await;
     let mut conn = world.conn().await;
     let replica = register(&mut conn).await;
-    let function = include_str!("../../migrations/0004_the_claim.sql");
+    let function = include_str!("../../migrations/0005_queues.sql");
     let (_, claim) = function.split_once("    with foremost as (").unwrap();
     let (claim, _) = claim.split_once(" into jobs from claimed;").unwrap();
     let claim = format!("with foremost as ({claim} from claimed")
         .replace("claimant", "$1")
         .replace("limit most", "limit $2")
+        .replace("least(most,", "least($2,")
         .replace("gather_secs)", "$3)");
     let db = Db::new(&world.url, 1).unwrap();
     let mut rows_read = Vec::new();

@@ -2,53 +2,14 @@
 
 use std::{process::Stdio, time::Duration};
 
-use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    process::Command,
-};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::harness::{
     BOUND, World,
+    cli::{longshore, say},
     jobs::{Request, job},
 };
-
-/// What a command came to.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-fn longshore(url: &str, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
-    command.args(words).env("LONGSHORE_URL", url).stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
-/// Runs a command to its end.
-async fn say(url: &str, words: &[&str]) -> Said {
-    let output = longshore(url, words).output();
-    let output = tokio::time::timeout(BOUND, output).await.unwrap_or_else(|_| panic!("{words:?} ends")).unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
-}
-
-impl Said {
-    /// What it printed, of which the exit code is as expected.
-    fn with(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|err| panic!("{err}: {}", self.out))
-    }
-
-    fn has_line(&self, line: &str) -> bool {
-        self.out.lines().any(|it| it == line)
-    }
-}
 
 /// A job that prints two lines, one at its beginning and one at its end, on either target.
 fn talker(name: &str, millis: u64) -> Request {
@@ -116,6 +77,7 @@ async fn top_goes_on_in_plain_text_where_nobody_watches() {
         while screens < 2 {
             let line = lines.next_line().await.unwrap().expect("it goes on");
             assert!(!line.contains('\u{1b}'), "{line:?}");
+            assert!(!line.starts_with("Slots: ") || line == "Slots: 0 of 1 held", "{line:?}");
             screens += usize::from(line.starts_with("Slots: "));
         }
     };
@@ -179,7 +141,11 @@ async fn what_a_log_says_to_a_terminal_is_taken_out_unless_asked_for() {
 async fn a_reader_that_leaves_ends_a_followed_log_without_a_word() {
     let mut world = World::new(1).await;
     let replica = world.start(&[]).await;
-    let id = world.submit(&replica, &talker("talker", 2_000)).await;
+    // It says more than a pipe holds, and goes on for longer than anybody listens: there is always something left to write.
+    let endless = job("talker", 600_000, 0)
+        .with("command", json!(["sh", "-c", "yes line | head -c 300000; sleep 600"]))
+        .sim("log-bytes", "300000");
+    let id = world.submit(&replica, &endless).await;
     let mut command = longshore(&replica, &["logs", "-f", &id]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -190,7 +156,8 @@ async fn a_reader_that_leaves_ends_a_followed_log_without_a_word() {
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).await.unwrap();
     assert_eq!((status.code(), said.as_str()), (Some(141), ""));
-    world.reaches(&replica, &id, "succeeded").await;
+    say(&replica, &["cancel", &id]).await.with(0);
+    world.reaches(&replica, &id, "cancelled").await;
     world.finish().await;
 }
 
@@ -208,7 +175,7 @@ fn failing<'a>(name: &'a str, flags: &[&'a str]) -> Vec<&'a str> {
 async fn a_followed_submission_prints_the_log_alone_and_ends_as_the_job_does() {
     let mut world = World::new(1).await;
     let replica = world.start(&[]).await;
-    let said = say(&replica, &failing("followed", &["--follow"])).await.with(10);
+    let said = say(&replica, &failing("followed", &["--wait", "--logs"])).await.with(10);
     assert!(said.has_line("first") && !said.out.contains("submitted"), "{}", said.out);
     assert!(said.err.contains("submitted") && said.err.contains("failed (job_failed)"), "{}", said.err);
     say(&replica, &failing("both", &["--follow", "-o", "json"])).await.with(2);

@@ -67,6 +67,25 @@ async fn a_program_that_is_not_there_is_an_error_of_its_description_and_not_trie
 
 /// Its volume outgrows its limit, and the kubelet puts the pod out.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_is_run_again_until_its_job_gives_up_failed_by_itself() {
+    let mut world = World::new(1).await;
+    let replica = world.start(&[]).await;
+    let mut fails = container("main", "busybox:latest");
+    fails["command"] = json!(["sh", "-c", "exit 3"]);
+    let request = by_manifest("again", json!({"restartPolicy": "OnFailure", "containers": [fails]}));
+    let id = world.submit(&replica, &request.sim("outcome", "exit=3")).await;
+    // Its pod is deleted by the Job controller, whatever its container does by then: that is no interruption.
+    let failed = world.reaches(&replica, &id, "failed").await;
+    assert_eq!((&failed["reason"], &failed["interruptions"]), (&json!("job_failed"), &json!(0)), "{failed}");
+    assert_eq!(
+        (of_attempts(&failed, "exit_code"), of_attempts(&failed, "counts")),
+        (vec![&json!(3)], vec![&json!(true)])
+    );
+    world.cluster_is_empty().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_evicted_attempt_is_tried_again_and_does_not_count() {
     let mut world = World::new(1).await;
     let replica = world.start(&[]).await;

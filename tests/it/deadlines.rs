@@ -1,7 +1,11 @@
 //! Deadlines: for waiting, and for running. (For starting: see `cannot_start`.)
 
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{Api, Patch, PatchParams};
+use kube::{
+    ResourceExt,
+    api::{Api, Patch, PatchParams},
+};
+use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::harness::{
@@ -13,14 +17,17 @@ use crate::harness::{
 async fn a_job_that_waits_too_long_fails_without_an_attempt() {
     let mut world = World::new(1).await;
     let replica = world.start(&[]).await;
-    let busy = world.submit(&replica, &job("busy", 4_000, 0).priority(9)).await;
+    let busy = world.submit(&replica, &job("busy", 600_000, 0).priority(9)).await;
     world.reaches(&replica, &busy, "running").await;
-    let late = world.submit(&replica, &job("late", 50, 0).with("queue_timeout", json!("500ms"))).await;
+    let late = world.submit(&replica, &job("late", 50, 0).with("queue_timeout", json!("1s"))).await;
     let patient = world.submit(&replica, &job("patient", 50, 0).with("queue_timeout", json!("10m"))).await;
     let failed = world.reaches(&replica, &late, "failed").await;
     assert_eq!((&failed["reason"], &failed["attempts"]), (&json!("queue_timeout"), &json!([])));
+    let message = failed["message"].as_str().unwrap();
+    assert!(message.starts_with("it waited for longer than its queue_timeout of 1 s"), "{message}");
     let still = world.get(&replica, &format!("/jobs/{busy}")).await;
     assert_eq!(still["state"], "running", "it did not wait for the slot to be free");
+    assert_eq!(world.cancel(&replica, &busy).await, StatusCode::ACCEPTED);
     world.reaches(&replica, &patient, "succeeded").await;
     world.finish().await;
 }
@@ -29,7 +36,7 @@ async fn a_job_that_waits_too_long_fails_without_an_attempt() {
 async fn the_time_before_a_job_is_due_is_no_waiting() {
     let mut world = World::new(1).await;
     let replica = world.start(&[]).await;
-    let later = job("later", 50, 0).with("delay", json!("2s")).with("queue_timeout", json!("1s"));
+    let later = job("later", 50, 0).with("delay", json!("6s")).with("queue_timeout", json!("5s"));
     let id = world.submit(&replica, &later).await;
     world.reaches(&replica, &id, "succeeded").await;
     world.finish().await;
@@ -61,12 +68,19 @@ async fn a_job_that_runs_too_long_holds_its_slot_until_its_pod_is_gone() {
 async fn kubernetes_ends_a_job_that_runs_too_long_while_no_replica_is_there() {
     let mut world = World::new(1).await;
     let replica = world.start(&[]).await;
-    let long = job("long", 600_000, 0).with("timeout", json!("3s")).with("start_timeout", json!("3s"));
+    let long = job("long", 600_000, 0).with("timeout", json!("8m")).with("start_timeout", json!("5m"));
     let id = world.submit(&replica, &long).await;
     world.reaches(&replica, &id, "running").await;
     for replica in std::mem::take(&mut world.replicas) {
         replica.stop().await;
     }
+    let job = world.target.jobs().await.remove(0);
+    let deadline = job.spec.as_ref().unwrap().active_deadline_seconds.unwrap();
+    assert!(deadline >= 13 * 60, "no sooner than Longshore would end it: {deadline} s");
+    // Nobody waits for that long here: from now on only Kubernetes looks at the clock.
+    let jobs: Api<Job> = Api::namespaced(world.target.stranger().await, world.target.namespace());
+    let soon = Patch::Merge(json!({"spec": {"activeDeadlineSeconds": 1}}));
+    jobs.patch(&job.name_any(), &PatchParams::default(), &soon).await.unwrap();
     eventually("Kubernetes ends it", async || {
         let jobs = world.target.jobs().await;
         let conditions = jobs.first()?.status.as_ref()?.conditions.as_ref()?;

@@ -9,6 +9,7 @@ use longshore::{
     effects::Effect,
     id::ReplicaId,
     retry::Policy,
+    roles::Roles,
     sim::{Effect as Fault, Rule},
     spec::{Spec, Start, Submission},
     store::{
@@ -27,29 +28,33 @@ use crate::harness::{
     scalar,
 };
 
+/// With its name for a key, so that it may be sent again.
+fn keyed(request: Request) -> Request {
+    let key = request.0["name"].clone();
+    request.with("idempotency_key", key)
+}
+
 /// The jobs that between them need every effect.
 fn requests() -> Vec<Request> {
     let again = job("again", 50, 0)
         .sim("outcome", "exit=1,succeed")
         .with("max_attempts", json!(2))
         .with("backoff", json!("100ms"));
-    // Of one length, so that their Kubernetes Jobs go by one request.
     let alike = (0..4).map(|index| job(&format!("alike{index}"), 50, 0));
     [again, job("delayed", 50, 0).with("delay", json!("300ms")), job("victim", 60_000, 0).priority(5)]
         .into_iter()
         .chain([job("over-quota", 50, 0), job("turned-away", 50, 0)])
+        .chain([job("by-hand", 50, 0).sim("outcome", "exit=1,succeed")])
+        .chain([job("put-off", 50, 0).with("delay", json!("1h"))])
         .chain(alike)
-        .map(|it| {
-            let key = it.0["name"].clone();
-            it.with("idempotency_key", key)
-        })
+        .map(keyed)
         .collect()
 }
 
 /// What each of them comes to, with how many attempts; and those that lie there before.
-const JOBS: i64 = 11;
+const JOBS: i64 = 14;
 const AS_IT_SHOULD: &str = "select count(*) from longshore.jobs where state || attempt <> case name
-    when 'victim' then 'cancelled1' when 'again' then 'succeeded2' when 'late' then 'failed0'
+    when 'victim' then 'cancelled1' when 'again' then 'succeeded2' when 'by-hand' then 'succeeded2' when 'late' then 'failed0'
     else 'succeeded1' end";
 
 /// Submits what is not accepted yet, as a client would that was answered with an error or not at all.
@@ -85,11 +90,38 @@ async fn cancel_victim(world: &World, replica: &str) -> bool {
     }
 }
 
-/// A job that a replica claimed before it died, so that there is something to take over; and one that has waited too long.
+/// Asks for the job that fails to be tried again, once it did; answers whether that is on its way.
+async fn retry_by_hand(world: &World, replica: &str) -> bool {
+    let list = world.http.get(format!("{replica}/jobs?name=by-hand")).send().await;
+    let Ok(list) = list else { return false };
+    let Ok(list) = list.json::<Value>().await else { return false };
+    let job = &list["items"][0];
+    if job["state"] != "failed" {
+        return job["failed_attempts"] == 1;
+    }
+    let url = format!("{replica}/jobs/{}/retry", job["job_id"].as_str().unwrap());
+    let answer = world.http.post(url).send().await;
+    answer.is_ok_and(|it| it.status() == StatusCode::ACCEPTED)
+}
+
+/// Lets the job that is put off go at once; answers whether that is on its way.
+async fn hasten(world: &World, replica: &str) -> bool {
+    let list = world.http.get(format!("{replica}/jobs?name=put-off")).send().await;
+    let Ok(list) = list else { return false };
+    let Ok(list) = list.json::<Value>().await else { return false };
+    let Some(id) = list["items"][0]["job_id"].as_str() else { return false };
+    let request = world.http.patch(format!("{replica}/jobs/{id}")).json(&json!({"run_at": null}));
+    request.send().await.is_ok_and(|it| it.status() == StatusCode::OK)
+}
+
+/// A job that a replica claimed before it died, so that there is something to take over; one that has waited too long; and
+/// one that was submitted in SQL.
 async fn leave_behind(world: &mut World) {
     let mut conn = world.conn().await;
     // So that a replica has one sweep to do before it is ready.
     while history::sweep(&mut conn, Duration::from_secs(30 * 24 * 3600)).await.unwrap().is_some() {}
+    let in_sql = job("in-sql", 50, 0).0;
+    sqlx::query("select longshore.submit($1)").bind(in_sql).execute(&mut conn).await.unwrap();
     let dead = ReplicaId::new();
     let annotations = [("sim.longshore.dev/duration".to_owned(), "50ms".to_owned())];
     let spec = Spec { annotations: annotations.into(), command: vec!["true".into()], ..Spec::default() };
@@ -104,9 +136,9 @@ async fn leave_behind(world: &mut World) {
         spec,
     };
     Intake::new(dead).submit(&mut conn, &[Ready::new(submission.clone())]).await.unwrap();
-    replicas::beat(&mut conn, dead, "dead", 60.0).await.unwrap();
+    replicas::beat(&mut conn, dead, "dead", Roles::ALL, 60.0).await.unwrap();
     claims::claim(&mut conn, dead, 1, 0.0, true).await.unwrap();
-    replicas::beat(&mut conn, dead, "dead", 0.0).await.unwrap();
+    replicas::beat(&mut conn, dead, "dead", Roles::ALL, 0.0).await.unwrap();
     let policy = Policy { queue_timeout_secs: Some(0.001), ..Policy::default() };
     let late = Submission { name: "late".into(), policy, ..submission };
     Intake::new(dead).submit(&mut conn, &[Ready::new(late)]).await.unwrap();
@@ -132,31 +164,52 @@ async fn survives(effect: Effect, moment: &str) {
     let mut planted = world.spawn(&[], &[("LONGSHORE_FAILPOINT", &failpoint)]).await;
     let mut open = requests();
     let url = planted.url.clone();
-    let mut cancelled = false;
+    let (mut cancelled, mut retried, mut hastened) = (false, false, false);
     eventually("the planted replica dies, or has done everything", async || {
         if planted.has_ended() {
             return Some(());
         }
         submit_all(&world, &url, &mut open).await;
         cancelled = cancelled || cancel_victim(&world, &url).await;
-        (open.is_empty() && cancelled && everything_ended(&world).await).then_some(())
+        retried = retried || retry_by_hand(&world, &url).await;
+        hastened = hastened || hasten(&world, &url).await;
+        (open.is_empty() && cancelled && retried && hastened && everything_ended(&world).await).then_some(())
     })
     .await;
     if effect == Effect::HandBack {
         hand_back(&mut world, &mut planted).await;
     }
-    let taken = eventually("the failpoint is told", async || Some(planted.said("failpoint")).filter(|it| *it)).await;
-    assert!(taken, "{failpoint} was never reached: the test tests nothing");
+    // Whether finished Jobs go one by one or many by one request is a matter of when they end: more of them, until it was so.
+    let more = match effect {
+        Effect::RemoveJob => 1,
+        Effect::RemoveJobs => 4,
+        _ => 0,
+    };
+    let mut added: i64 = 0;
+    eventually("the failpoint is told: without it, the test tests nothing", async || {
+        if planted.said("failpoint") {
+            return Some(());
+        }
+        if open.is_empty() && !planted.has_ended() && everything_ended(&world).await {
+            open.extend((added..added + more).map(|index| keyed(job(&format!("more{index}"), 50, 0))));
+            added += more;
+        }
+        submit_all(&world, &url, &mut open).await;
+        None
+    })
+    .await;
     let survivor = world.start(&[]).await;
     eventually("the survivor finishes everything", async || {
         submit_all(&world, &survivor, &mut open).await;
         cancelled = cancelled || cancel_victim(&world, &survivor).await;
-        (open.is_empty() && everything_ended(&world).await).then_some(())
+        retried = retried || retry_by_hand(&world, &survivor).await;
+        hastened = hastened || hasten(&world, &survivor).await;
+        (open.is_empty() && retried && everything_ended(&world).await).then_some(())
     })
     .await;
     let mut conn = world.conn().await;
     let jobs: i64 = scalar(&mut conn, "select count(*) from longshore.jobs").await;
-    let expected = if effect == Effect::HandBack { JOBS + 1 } else { JOBS };
+    let expected = added + if effect == Effect::HandBack { JOBS + 1 } else { JOBS };
     assert_eq!(jobs, expected, "{failpoint}: each job is there once");
     let bad: i64 = scalar(&mut conn, AS_IT_SHOULD).await;
     assert_eq!(bad, 0, "{failpoint}: a job ended otherwise than it should, or after more attempts");
@@ -210,6 +263,7 @@ macro_rules! each_effect {
 
 each_effect! {
     submit_a_job: Submit;
+    take_in: TakeIn;
     promote: Promote;
     claim: Claim;
     take_over: TakeOver;
@@ -218,6 +272,8 @@ each_effect! {
     record_created: RecordCreated;
     record_running: RecordRunning;
     request_cancel: RequestCancel;
+    try_again: TryAgain;
+    change_job: ChangeJob;
     record_stopping: RecordStopping;
     delete_job: DeleteJob;
     record_ending: RecordEnding;

@@ -159,6 +159,7 @@ async fn stranger(world: &World, name: &str, labels: serde_json::Value, annotati
 async fn a_strangers_job_of_the_same_name_is_neither_adopted_nor_touched() {
     let mut world = World::new(0).await;
     let replica = world.start(&[]).await;
+    world.is_ready(&replica).await;
     let id = world.submit(&replica, &job("taken", 100, 0)).await;
     let name = longshore::id::kube_name("taken", id.parse().unwrap(), 1);
     let mut conn = world.conn().await;
@@ -182,6 +183,7 @@ async fn a_strangers_job_of_the_same_name_is_neither_adopted_nor_touched() {
 async fn a_job_of_ours_that_no_row_knows_is_left_alone() {
     let mut world = World::new(1).await;
     let replica = world.start(&[]).await;
+    world.is_ready(&replica).await;
     let mut conn = world.conn().await;
     let instance: String = scalar(&mut conn, "select name from longshore.instance").await;
     let id = uuid::Uuid::now_v7().to_string();

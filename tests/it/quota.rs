@@ -12,7 +12,7 @@ async fn quotas(world: &World) -> Api<ResourceQuota> {
 }
 
 /// Allows so many of something in the namespace.
-async fn limit(world: &World, what: &str, hard: &str) {
+pub async fn limit(world: &World, what: &str, hard: &str) {
     let quota = json!({"metadata": {"name": "tight"}, "spec": {"hard": {what: hard}}});
     let quotas = quotas(world).await;
     quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
@@ -22,6 +22,11 @@ async fn limit(world: &World, what: &str, hard: &str) {
         })
         .await;
     }
+}
+
+/// Takes the limit away.
+pub async fn lift(world: &World) {
+    quotas(world).await.delete("tight", &DeleteParams::default()).await.unwrap();
 }
 
 /// Ends when the job says that it waits for a quota; answers it then.

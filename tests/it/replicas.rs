@@ -5,6 +5,7 @@ use std::sync::Arc;
 use longshore::{
     id::KubeUid,
     lifecycle::{Created, Facts},
+    roles::Roles,
     sim::{Effect, Rule},
     store::{
         Conn, Db, claims,
@@ -12,9 +13,10 @@ use longshore::{
         replicas,
     },
 };
+use reqwest::StatusCode;
 use sqlx::Connection;
 
-use crate::harness::{World, eventually, jobs::job, scalar};
+use crate::harness::{World, audit, eventually, jobs::job, scalar};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn four_replicas_run_every_job_once_under_the_cap_and_leave_nothing_behind() {
@@ -69,11 +71,11 @@ async fn a_job_that_a_replica_claimed_and_died_over_is_finished_by_a_survivor_an
     world.set_cap(3).await;
     let mut conn: Conn = world.conn().await;
     let dead = longshore::id::ReplicaId::new();
-    replicas::beat(&mut conn, dead, "dead", 60.0).await.unwrap();
+    replicas::beat(&mut conn, dead, "dead", Roles::ALL, 60.0).await.unwrap();
     claims::claim(&mut conn, dead, 10, 0.0, true).await.unwrap();
     let work = claims::mine(&mut conn, dead, &[], 10).await.unwrap().remove(0);
     assert_eq!(work.job.id().to_string(), id);
-    replicas::beat(&mut conn, dead, "dead", 0.0).await.unwrap();
+    replicas::beat(&mut conn, dead, "dead", Roles::ALL, 0.0).await.unwrap();
     let survivor = world.start(&[]).await;
     let done = world.reaches(&survivor, &id, "succeeded").await;
     assert_eq!(done["attempt"], 1, "a take-over is the same attempt");
@@ -85,6 +87,29 @@ async fn a_job_that_a_replica_claimed_and_died_over_is_finished_by_a_survivor_an
         .unwrap();
     assert!(matches!(late, Moved::Lost));
     conn.close().await.unwrap();
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_cancelled_while_the_replica_that_claimed_it_is_dead_is_never_created() {
+    let mut world = World::new(0).await;
+    let asked = world.start(&["--roles=api"]).await;
+    let id = world.submit(&asked, &job("orphan", 500, 0)).await;
+    world.set_cap(3).await;
+    let mut conn: Conn = world.conn().await;
+    let dead = longshore::id::ReplicaId::new();
+    replicas::beat(&mut conn, dead, "dead", Roles::ALL, 60.0).await.unwrap();
+    claims::claim(&mut conn, dead, 10, 0.0, true).await.unwrap();
+    assert_eq!(world.cancel(&asked, &id).await, StatusCode::ACCEPTED);
+    replicas::beat(&mut conn, dead, "dead", Roles::ALL, 0.0).await.unwrap();
+    world.start(&[]).await;
+    // Only when nothing that the dead one may have sent can still be carried out; the bound of this test is longer.
+    let over = world.reaches(&asked, &id, "cancelled").await;
+    assert!(over["message"].as_str().unwrap().contains("never made"), "{over}");
+    if let Some(log) = world.target.audit_log().await {
+        let instance: String = scalar(&mut conn, "select name from longshore.instance").await;
+        assert_eq!(audit::read(&log, &instance).creates.len(), 0);
+    }
     world.finish().await;
 }
 

@@ -6,7 +6,7 @@ use longshore::{
 };
 use sqlx::{Connection, PgConnection};
 
-use crate::harness::{World, scalar};
+use crate::harness::{BOUND, World, eventually, scalar};
 
 #[tokio::test]
 async fn the_database_knows_exactly_the_edges_that_the_types_know() {
@@ -41,12 +41,22 @@ async fn impossible_rows_and_moves_are_refused_by_name() {
         "insert into longshore.jobs
              (id, priority, queue, state, name, namespace, reason, message, pending_at, finished_at, part)
          values (gen_random_uuid(), 0, 'default', 'pending', 'waits', 'default', null, null, now(), null, 'infinity'),
+                (gen_random_uuid(), 0, 'default', 'pending', 'holds', 'default', null, null, now(), null, 'infinity'),
                 (gen_random_uuid(), 0, 'default', 'succeeded', 'done', 'default', 'completed', '', null, now(), now())",
     )
     .execute(&mut conn)
     .await
     .unwrap();
+    sqlx::query(
+        "update longshore.jobs set state = 'starting', nonce = gen_random_uuid(), attempt = 1, claimed_at = now(), kube_uid = 'u'
+          where name = 'holds'",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
     let attempts = [
+        ("update longshore.jobs set attempt = 2 where name = 'holds'", "attempt_stays"),
+        ("update longshore.jobs set nonce = gen_random_uuid() where name = 'holds'", "attempt_stays"),
         (
             "update longshore.jobs set state = 'pending', reason = null, message = null, finished_at = null
            where name = 'done'",
@@ -87,7 +97,11 @@ async fn impossible_rows_and_moves_are_refused_by_name() {
     .execute(&mut conn)
     .await
     .unwrap();
-    for sql in ["update longshore.job_events set reason = 'x'", "delete from longshore.job_events"] {
+    for sql in [
+        "update longshore.job_events set reason = 'x'",
+        "delete from longshore.job_events",
+        "truncate longshore.job_events",
+    ] {
         assert_eq!(refused(&mut conn, sql).await, "longshore.job_events is append-only");
     }
 }
@@ -108,6 +122,64 @@ async fn eight_that_migrate_at_once_all_succeed_and_migrate_once() {
     assert_eq!((instances, version), (1, migrate::target()));
     let public: i64 = scalar(&mut fresh, "select count(*) from pg_tables where schemaname = 'public'").await;
     assert_eq!(public, 0, "everything is in the schema longshore");
+
+    // Where nothing is to be done, nobody has to be allowed to do it.
+    for sql in [
+        "create role clerk login password 'clerk'",
+        "grant usage on schema longshore to clerk",
+        "grant select on longshore.schema_migrations to clerk",
+    ] {
+        sqlx::query(sql).execute(&mut fresh).await.unwrap();
+    }
+    let as_clerk = format!("postgres://clerk:clerk@{}", url.split_once('@').unwrap().1);
+    migrate::run(&Db::new(&as_clerk, 1).unwrap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_behind_an_open_transaction_lets_readers_pass_and_gets_through_in_the_end() {
+    let world = World::new(1).await;
+    let mut conn = world.conn().await;
+    // As the version before the last migration had it.
+    for sql in [
+        "alter table longshore.job_specs drop column traceparent",
+        "delete from longshore.schema_migrations where version = 13",
+    ] {
+        sqlx::query(sql).execute(&mut conn).await.unwrap();
+    }
+    let mut forgotten = world.conn().await;
+    let mut open = forgotten.begin().await.unwrap();
+    let rows = "select count(*) from longshore.job_specs";
+    scalar::<i64>(&mut open, rows).await;
+    let db = Db::new(&world.url, 1).unwrap();
+    let mut migrating = std::pin::pin!(migrate::run(&db));
+    let readers_pass = async {
+        // The second time is after it stood back once.
+        for time in ["first", "second"] {
+            let waiting = "select exists (select from pg_locks where mode = 'AccessExclusiveLock' and not granted)";
+            eventually(&format!("the migration waits for the {time} time"), async || {
+                scalar::<bool>(&mut conn, waiting).await.then_some(())
+            })
+            .await;
+            let read = tokio::time::timeout(BOUND, scalar::<i64>(&mut conn, rows)).await;
+            assert_eq!(read.expect("a reader passes"), 0);
+        }
+    };
+    tokio::select! {
+        done = &mut migrating => panic!("the transaction is still open: {done:?}"),
+        () = readers_pass => {}
+    }
+    open.commit().await.unwrap();
+    migrating.await.unwrap();
+    let version: i64 = scalar(&mut conn, "select max(version) from longshore.schema_migrations where success").await;
+    assert_eq!(version, migrate::target());
+    world.finish().await;
+}
+
+#[test]
+fn a_database_of_another_kind_is_refused_at_once() {
+    for url in ["mysql://x/y", "jdbc:postgresql://x/y", "x"] {
+        assert!(matches!(Db::new(url, 1), Err(longshore::store::Error::Url(_))), "{url}");
+    }
 }
 
 #[tokio::test]

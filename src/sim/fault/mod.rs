@@ -48,6 +48,7 @@ pub struct Plan {
     pub drop_request: bool,
     pub drop_answer: bool,
     pub stale: Option<Duration>,
+    pub clock_off_secs: Option<i64>,
 }
 
 impl Default for Faults {
@@ -156,6 +157,12 @@ impl Faults {
                     let age = Duration::from_millis(*age_ms);
                     if ["get", "list"].contains(&asked.verb.as_str()) && armed.hits(asked) {
                         plan.stale = Some(age);
+                    }
+                }
+                Effect::ClockOff { secs } => {
+                    let secs = *secs;
+                    if armed.hits(asked) {
+                        plan.clock_off_secs = Some(secs);
                     }
                 }
                 Effect::CutWatches | Effect::ExpireWatches | Effect::SilentWatch => {}

@@ -78,6 +78,8 @@ pub enum Effect {
     RepeatEvent,
     /// Lists (and gets) answer what was true this long ago, as a server that lags behind.
     Stale { age_ms: u64 },
+    /// Answers say that it is so many seconds later than it is, or earlier.
+    ClockOff { secs: i64 },
     /// The cluster's controllers do nothing.
     PauseControllers,
     /// The node reports nothing, although its pods go on.

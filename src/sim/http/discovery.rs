@@ -6,14 +6,15 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::{json_answer, json_value, openapi, read_body, refuse};
+use crate::sim::fault::{Asked, Effect, Faults};
 use crate::sim::state::{Refusal, Resource};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-pub async fn answer(method: &Method, path: &str, headers: &HeaderMap, body: Body) -> Response {
+pub async fn answer(faults: &Faults, method: &Method, path: &str, headers: &HeaderMap, body: Body) -> Response {
     let path = path.trim_end_matches('/');
     if method == Method::POST && path.starts_with("/apis/authorization.k8s.io/v1/") {
-        return review(path, body).await;
+        return review(faults, path, headers, body).await;
     }
     if !["GET", "HEAD"].contains(&method.as_str()) {
         return refuse(&Refusal::no_such_path());
@@ -156,8 +157,9 @@ fn aggregated_resources(group: &str) -> Vec<Value> {
     list
 }
 
-/// Everyone may do everything. kubectl may ask in protobuf, which need not be understood for that.
-async fn review(path: &str, body: Body) -> Response {
+/// Everyone may do everything, but for what a rule of fault injection does not allow. kubectl may ask in protobuf, which need
+/// not be understood for that.
+async fn review(faults: &Faults, path: &str, headers: &HeaderMap, body: Body) -> Response {
     let bytes = match read_body(body).await {
         Ok(bytes) => bytes,
         Err(refusal) => return refuse(&refusal),
@@ -169,9 +171,20 @@ async fn review(path: &str, body: Body) -> Response {
     if !review.is_object() {
         review = json!({});
     }
+    let attributes = &review["spec"]["resourceAttributes"];
+    let text = |field: &str| attributes[field].as_str().unwrap_or_default().to_owned();
+    let agent = headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let resource = match text("subresource") {
+        part if part.is_empty() => text("resource"),
+        part => format!("{}/{part}", text("resource")),
+    };
+    let (verb, name, namespace) = (text("verb"), text("name"), text("namespace"));
+    let asked = Asked { verb, resource, name, namespace, user_agent: agent.to_owned(), ..Asked::default() };
+    let forbidden = faults.stands(&asked, &Effect::NotAllowed);
     review["kind"] = kind.into();
     review["apiVersion"] = "authorization.k8s.io/v1".into();
     review["status"] = match kind {
+        "SelfSubjectAccessReview" if forbidden => json!({"allowed": false, "reason": "a fault does not allow it"}),
         "SelfSubjectAccessReview" => json!({"allowed": true, "reason": "the simulated cluster allows everything"}),
         _ => json!({
             "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],

@@ -20,7 +20,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -119,7 +119,8 @@ async fn handle(State(face): State<Face>, ConnectInfo(peer): ConnectInfo<Peer>, 
                 ..Asked::default()
             };
             let plan = face.world.faults.plan(&asked);
-            let answer = async { discovery::answer(&parts.method, &path, &parts.headers, body).await };
+            let answer =
+                async { discovery::answer(&face.world.faults, &parts.method, &path, &parts.headers, body).await };
             inject(&face, &peer, plan, None, answer).await
         }
         Route::Resource(target) => {
@@ -193,7 +194,20 @@ async fn inject(
     if !plan.after.is_zero() {
         tokio::time::sleep(plan.after).await;
     }
-    if plan.drop_answer { cut(peer) } else { response }
+    if plan.drop_answer { cut(peer) } else { dated(response, plan.clock_off_secs) }
+}
+
+/// With the date of a clock that is off; else the server writes its own.
+fn dated(mut response: Response, off_secs: Option<i64>) -> Response {
+    let date = off_secs.and_then(|secs| {
+        let then = Timestamp::now().checked_add(SignedDuration::from_secs(secs)).ok()?;
+        let text = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&then).ok()?;
+        HeaderValue::from_str(&text).ok()
+    });
+    if let Some(date) = date {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
 }
 
 /// Breaks the connection. What is returned here is never sent.

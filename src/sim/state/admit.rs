@@ -135,7 +135,21 @@ fn check_env(env: &Value, at: &str, wrong: &mut Vec<Cause>) {
                 "a valid environment variable name must not contain '='",
             ));
         }
+        let path = &variable["valueFrom"]["fieldRef"]["fieldPath"];
+        if path.as_str().is_some_and(|it| !is_field_of_a_pod(it)) {
+            let why =
+                format!("error converting fieldPath: field label not supported: {}", path.as_str().unwrap_or_default());
+            wrong.push(Cause::invalid(format!("{at}.env[{index}].valueFrom.fieldRef.fieldPath"), path, &why));
+        }
     }
+}
+
+/// What a container may be told of its pod.
+fn is_field_of_a_pod(path: &str) -> bool {
+    let fields = ["metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName"];
+    let addresses = ["status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"];
+    let maps = ["metadata.labels['", "metadata.annotations['"];
+    fields.contains(&path) || addresses.contains(&path) || maps.iter().any(|it| path.starts_with(it))
 }
 
 /// Fields that may not change once the object exists.

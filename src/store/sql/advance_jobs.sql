@@ -34,7 +34,8 @@ with asked as materialized (
       -- A cancel that was wished meanwhile forbids another attempt.
       and (a.to_state <> 'scheduled' or j.cancel_requested_at is null)
     -- All that the rest needs, so that nothing is joined with `asked` again, which would take its length squared.
-    returning j.id as job_id, j.attempt, j.version as new_version, a.*, clock.now
+    returning j.id as job_id, j.attempt, j.version as new_version, j.queue, j.pending_at, j.claimed_at,
+              coalesce(j.started_at, a.started_at) as ran_at, a.*, clock.now
 ), facts as (
     update longshore.attempts t
     set kube_name = coalesce(m.kube_name, t.kube_name), kube_uid = coalesce(m.kube_uid, t.kube_uid),
@@ -56,4 +57,7 @@ with asked as materialized (
     from moved
     order by nth
 )
-select nth as "nth!", new_version as "version!" from moved
+select nth as "nth!", new_version as "version!", queue as "queue!",
+       extract(epoch from claimed_at - pending_at)::float8 as waited, extract(epoch from ran_at - claimed_at)::float8 as began,
+       extract(epoch from now - ran_at)::float8 as ran
+from moved

@@ -3,7 +3,7 @@
 with clock as materialized (
     select clock_timestamp() as now
 ), before as materialized (
-    select id, state, attempt, cancel_requested_at from longshore.jobs_live where id = $1 for update
+    select id, queue, state, attempt, cancel_requested_at from longshore.jobs_live where id = $1 for update
 ), cancelled as (
     update longshore.jobs j
     set state = 'cancelled', version = version + 1, reason = 'cancelled', message = 'cancelled while it waited',
@@ -26,4 +26,4 @@ with clock as materialized (
     select id, attempt, state, state, 'cancel_requested', null, $2::uuid
     from before where id in (select id from requested)
 )
-select state from before
+select state, queue from before

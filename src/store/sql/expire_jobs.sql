@@ -3,7 +3,7 @@ with clock as materialized (
     select clock_timestamp() as now
 ), late as materialized (
     select l.id, l.state, l.wait_message,
-           format('it waited for longer than its queue_timeout of %s s', l.policy ->> 'queue_timeout_secs')
+           format('it waited for longer than its queue_timeout of %s s', (l.policy ->> 'queue_timeout_secs')::float8)
            || coalesce('; the last that was known: ' || l.wait_message, '') as message
     from longshore.jobs_live l
     where l.expires_at <= clock_timestamp() and l.expires_at is not null and l.state in ('scheduled', 'pending')
@@ -18,9 +18,9 @@ with clock as materialized (
     from clock, late
     where j.id = any(array(select id from late)) and j.part = 'infinity' and j.id = late.id
       and j.state in ('scheduled', 'pending')
-    returning j.id, j.attempt, late.state as before, late.message
+    returning j.id, j.queue, j.attempt, late.state as before, late.message
 ), told as (
     insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, message, replica)
     select id, attempt, before, 'failed', 'queue_timeout', message, $1 from ended
 )
-select count(*) as "ended!" from ended
+select queue as "queue!", count(*) as "ended!" from ended group by queue

@@ -1,5 +1,5 @@
 -- Gives one claim back as if it had never been made: the attempt's number is free again. With $4, the job is put aside for
--- that reason: it is scheduled for later, and the longer it has been so, the longer (from 1 second to $7). Index:
+-- that reason: it is scheduled for later, and the longer it has been so, the longer (from 1 second to $7); $8 is told. Index:
 -- jobs_live_pkey. One that is to be cancelled is not given back: its claimant cancels it.
 with back as (
     update longshore.jobs_live
@@ -17,7 +17,7 @@ with back as (
     delete from longshore.attempts a using back b where a.job_id = $1 and a.attempt = b.attempt + 1
 ), told as (
     insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, message, replica)
-    select id, attempt + 1, 'starting', state, coalesce($4, 'handed_back'), coalesce($5, 'the replica is stopping'), $2
+    select id, attempt + 1, 'starting', state, coalesce($4, 'handed_back'), $8, $2
     from back
 )
 select count(*) as "done!" from back

@@ -1,4 +1,5 @@
--- Takes over the claimed jobs of replicas that are dead by the database's clock. Index: jobs_claimed.
+-- Takes over the claimed jobs of replicas that are dead by the database's clock, and those of $3, who is nobody. Index:
+-- jobs_claimed.
 with orphan as materialized (
     select j.id, j.replica
     from longshore.jobs_live j
@@ -22,6 +23,8 @@ with orphan as materialized (
     where a.job_id = t.id and a.attempt = t.attempt
 ), told as (
     insert into longshore.job_events (job_id, attempt, from_state, to_state, reason, message, replica)
-    select id, attempt, 'starting', 'starting', 'taken_over', 'replica ' || dead || ' gave no sign of life', $1 from taken
+    select id, attempt, 'starting', 'starting', 'taken_over',
+        case when dead = $3 then 'its replica let go of it' else 'replica ' || dead || ' gave no sign of life' end, $1
+    from taken
 )
 select count(*) as "taken!" from taken

@@ -1,6 +1,6 @@
 //! The cluster of a test: the simulator, or a namespace of its own in the real one that `KUBECONFIG` names.
 
-use std::path::{Path, PathBuf};
+use std::{path::PathBuf, sync::Mutex};
 
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -15,14 +15,25 @@ use longshore::sim::{Sim, SimConfig};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::eventually;
+use super::{account, audit::Follow, eventually};
 
 /// Where the real cluster of this project writes its audit log, unless LONGSHORE_TEST_AUDIT_LOG says otherwise.
 const REAL_AUDIT_LOG: &str = "/var/cache/real-cluster/logs/audit.log";
 
 pub enum Target {
-    Sim { sim: Sim, dir: tempfile::TempDir },
-    Real { kubeconfig: PathBuf, namespace: String },
+    Sim {
+        sim: Sim,
+        dir: tempfile::TempDir,
+    },
+    /// `kubeconfig` is the one of replicas, which may do what the Role allows and nothing else.
+    Real {
+        admin: PathBuf,
+        kubeconfig: PathBuf,
+        namespace: String,
+        /// What the audit log says of this namespace; none where that log is not known.
+        log: Option<Box<Mutex<Follow>>>,
+        dir: tempfile::TempDir,
+    },
 }
 
 /// Whether the suite runs against a real cluster.
@@ -33,11 +44,20 @@ pub fn is_real() -> bool {
 impl Target {
     pub async fn new() -> Self {
         if is_real() {
+            let dir = tempfile::tempdir().unwrap();
+            let namespace = format!("ls-test-{}", &uuid::Uuid::new_v4().simple().to_string()[..10]);
+            let log = std::env::var_os("LONGSHORE_TEST_AUDIT_LOG").unwrap_or_else(|| REAL_AUDIT_LOG.into());
             let target = Self::Real {
-                kubeconfig: std::env::var_os("KUBECONFIG").unwrap().into(),
-                namespace: format!("ls-test-{}", &uuid::Uuid::new_v4().simple().to_string()[..10]),
+                admin: std::env::var_os("KUBECONFIG").unwrap().into(),
+                kubeconfig: dir.path().join(format!("{}.kubeconfig", account::NAME)),
+                log: Follow::start(log.into(), namespace.clone(), dir.path().join("audit.log"))
+                    .map(|it| Box::new(Mutex::new(it))),
+                namespace,
+                dir,
             };
             target.create_namespace().await;
+            target.account(account::NAME, &[]).await;
+            account::is_known(target.client().await, target.namespace()).await;
             return target;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -62,7 +82,21 @@ impl Target {
         }
     }
 
-    /// For processes.
+    /// An account of the Role without some of its rights, each as (resource, verb): its kubeconfig. The real cluster's alone.
+    pub async fn account(&self, name: &str, without: &[(&str, &str)]) -> PathBuf {
+        let Self::Real { admin, namespace, dir, .. } = self else { panic!("the simulator knows no accounts") };
+        account::make(admin, self.stranger().await, namespace, name, account::rules(without), dir.path()).await
+    }
+
+    /// Who the replicas are in the audit log; nobody in particular on the simulator.
+    pub fn account_name(&self) -> Option<String> {
+        match self {
+            Self::Sim { .. } => None,
+            Self::Real { namespace, .. } => Some(format!("system:serviceaccount:{namespace}:{}", account::NAME)),
+        }
+    }
+
+    /// Of replicas.
     pub fn kubeconfig(&self) -> PathBuf {
         match self {
             Self::Sim { dir, .. } => dir.path().join("kubeconfig"),
@@ -77,7 +111,10 @@ impl Target {
 
     /// A client that is somebody else.
     pub async fn stranger(&self) -> Client {
-        let file = Kubeconfig::read_from(self.kubeconfig()).unwrap();
+        let file = match self {
+            Self::Sim { .. } => Kubeconfig::read_from(self.kubeconfig()).unwrap(),
+            Self::Real { admin, .. } => Kubeconfig::read_from(admin).unwrap(),
+        };
         Client::try_from(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap()).unwrap()
     }
 
@@ -95,21 +132,22 @@ impl Target {
     pub async fn audit_log(&self) -> Option<PathBuf> {
         match self {
             Self::Sim { dir, .. } => Some(dir.path().join("audit.log")),
-            Self::Real { .. } => {
-                let path =
-                    std::env::var_os("LONGSHORE_TEST_AUDIT_LOG").map_or_else(|| REAL_AUDIT_LOG.into(), PathBuf::from);
-                if !path.exists() {
-                    println!("no audit log at {}: what was created is not checked", path.display());
+            Self::Real { log, .. } => {
+                let Some(log) = log else {
+                    println!("no audit log is known here: what was created is not checked");
                     return None;
-                }
-                self.flush(&path).await;
-                Some(path)
+                };
+                // The real server writes its log in batches: it is complete when a request made now is in it.
+                let last = self.ask_for_nothing().await;
+                eventually("the audit log is written", async || log.lock().unwrap().catch_up(&last).then_some(()))
+                    .await;
+                Some(log.lock().unwrap().path.clone())
             }
         }
     }
 
-    /// The real server writes its log in batches: ends when a request made now is in it.
-    async fn flush(&self, log: &Path) {
+    /// Makes a Job without pods; answers its name, which no earlier request has.
+    async fn ask_for_nothing(&self) -> String {
         let api: Api<Job> = Api::namespaced(self.stranger().await, self.namespace());
         let name = format!("last-{}", uuid::Uuid::new_v4().simple());
         let container =
@@ -117,13 +155,7 @@ impl Target {
         let job = json!({"metadata": {"name": name}, "spec": {"parallelism": 0, "template": {"spec": {
             "restartPolicy": "Never", "containers": [container]}}}});
         api.create(&PostParams::default(), &serde_json::from_value(job).unwrap()).await.unwrap();
-        eventually("the audit log is written", async || {
-            // From its end: the log grows with every test.
-            let text = std::fs::read(log).unwrap();
-            let tail = &text[text.len().saturating_sub(8 * 1024 * 1024)..];
-            String::from_utf8_lossy(tail).contains(&name).then_some(())
-        })
-        .await;
+        name
     }
 
     pub async fn tear_down(&self) {

@@ -2,12 +2,19 @@
 //! and any number of replicas, in this process or as processes of their own. When the test is over the world checks
 //! itself: see [`invariants`].
 
+pub mod account;
 pub mod audit;
+pub mod boss;
+pub mod cli;
 pub mod cluster;
 pub mod invariants;
 pub mod jobs;
+#[cfg(feature = "sqs")]
+pub mod moto;
 pub mod process;
 pub mod proxy;
+pub mod templates;
+pub mod workers;
 
 use std::{
     sync::{Arc, Mutex},
@@ -27,8 +34,12 @@ use tokio_util::sync::CancellationToken;
 
 use cluster::Target;
 
-/// How long anything may take that must happen. Generous: a busy machine is no reason to fail.
-pub const BOUND: Duration = Duration::from_secs(120);
+/// How long anything may take that must happen. Generous: a busy machine is no reason to fail, nor is a node that has the
+/// containers of other tests to start first.
+pub const BOUND: Duration = Duration::from_secs(300);
+/// How soon it is asked again whether something has happened: at first, and in the end.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LAST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The Postgres of a test: of the installed programs, else in a container.
 enum Server {
@@ -118,9 +129,16 @@ impl World {
 
     /// The same, with its own way to the database.
     pub async fn start_on(&mut self, database_url: &str, flags: &[&str]) -> String {
-        let flags = self.flags(flags);
-        let config = Flags::try_parse_from(std::iter::once("test").chain(flags.iter().map(String::as_str))).unwrap();
         let client = self.target.client().await;
+        self.start_with(database_url, client, flags).await
+    }
+
+    /// The same, with its own way to the cluster as well.
+    pub async fn start_with(&mut self, database_url: &str, client: kube::Client, flags: &[&str]) -> String {
+        let mut flags = self.flags(flags);
+        // This process is a test, and its filters need one that is Longshore.
+        flags.push(format!("--filter-program={}", env!("CARGO_BIN_EXE_longshore")));
+        let config = Flags::try_parse_from(std::iter::once("test").chain(flags.iter().map(String::as_str))).unwrap();
         let replica = Replica::start(&config.replica, database_url, client, CancellationToken::new()).await.unwrap();
         let url = format!("http://127.0.0.1:{}", replica.address.port());
         self.replicas.push(replica);
@@ -149,8 +167,19 @@ impl World {
         PgConnection::connect(&self.url).await.unwrap()
     }
 
+    /// Waits until a replica is ready: it has matched the rows to the cluster, and claims.
+    pub async fn is_ready(&self, replica: &str) {
+        eventually("the replica is ready", async || {
+            let answer = self.http.get(format!("{replica}/readyz")).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+
     /// Sets the cap, and holds the world to it from now on.
     pub async fn set_cap(&mut self, cap: i32) {
+        // A claim may be faster than whoever raises the cap.
+        self.watcher.allow(cap.max(self.watcher.allowed()));
         let mut conn = self.conn().await;
         sqlx::query("update longshore.limits set cap = $1 where name = 'global'")
             .bind(cap)
@@ -158,6 +187,16 @@ impl World {
             .await
             .unwrap();
         self.watcher.allow(cap);
+    }
+
+    /// Sets what there is to set of a queue, over HTTP, and holds the world to its cap from now on.
+    pub async fn set_queue(&self, replica: &str, name: &str, settings: serde_json::Value) {
+        let cap = settings["cap"].as_i64().map_or(i32::MAX, |it| i32::try_from(it).unwrap());
+        // A claim may be faster than the answer to whoever raises the cap.
+        self.watcher.allow_queue(name, cap.max(self.watcher.allowed_of(name)));
+        let answer = self.http.put(format!("{replica}/queues/{name}")).json(&settings).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        self.watcher.allow_queue(name, cap);
     }
 
     /// Stops every replica as an operator would, checks the world, and ends it. The last line of every test.
@@ -181,6 +220,9 @@ impl World {
             let instance: String = scalar(&mut conn, "select name from longshore.instance").await;
             let events = audit::read(&log, &instance);
             audit::check(&events, self.watcher.allowed());
+            if let Some(account) = self.target.account_name() {
+                audit::check_rights(&log, &account);
+            }
             audit::ask_witness(&log, &instance, self.watcher.allowed());
         }
         self.target.tear_down().await;
@@ -198,12 +240,16 @@ where
 /// Waits until `condition` answers something, asking again and again; panics with `what` when it takes for ever.
 pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let asked = async {
-        let mut pause = tokio::time::interval(Duration::from_millis(20));
+        let mut pause = FIRST_PAUSE;
+        let mut next = tokio::time::interval(pause);
         loop {
-            pause.tick().await;
+            next.tick().await;
             if let Some(found) = condition().await {
                 return found;
             }
+            // What takes long is asked for less often, that asking does not make it take longer.
+            next.reset_after(pause);
+            pause = (pause * 5 / 4).min(LAST_PAUSE);
         }
     };
     tokio::time::timeout(BOUND, asked).await.unwrap_or_else(|_| panic!("did not happen within {BOUND:?}: {what}"))
