@@ -1,0 +1,2 @@
+-- For the replica on a kind cluster: another cluster is another installation.
+create database longshore_kind;
