@@ -22,6 +22,7 @@ use crate::{
     },
     config, doctor,
     embedded::Postgres,
+    recover,
     run::Replica,
     sim::{Sim, SimConfig},
     spec::duration,
@@ -50,6 +51,8 @@ enum Command {
     Migrate(Migrate),
     /// Find out what is wrong, and what to do about it: database, schema, permissions, quotas, clocks, watches
     Doctor(Box<doctor::Doctor>),
+    /// Bring the rows up to the cluster after the database was restored: what ran since the backup is adopted
+    Recover(recover::Recover),
     /// Run the simulated cluster alone
     Sim(SimArgs),
     /// Print the pod policy that is in force where no file is given, or check a file
@@ -161,6 +164,7 @@ pub fn main() -> ExitCode {
         }
         Command::Doctor(args) => return with_runtime(doctor::run(&cli.connection.url, *args)),
         Command::Client(command) => return with_runtime(client::run(cli.connection, command)),
+        Command::Recover(args) => return with_runtime(recover::run(args)),
         Command::Serve(args) => serve(args),
         Command::Dev(args) => dev(args),
         Command::Migrate(args) => migrate(&args),

@@ -42,6 +42,7 @@ pub mod commands;
 pub mod config;
 pub mod doctor;
 pub mod embedded;
+pub mod recover;
 pub mod run;
 pub mod telemetry;
 

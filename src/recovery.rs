@@ -74,7 +74,8 @@ impl Recovery {
                 let named = names[..names.len().min(NAMED)].join(", ");
                 Some(format!(
                     "{} Kubernetes Jobs of this installation live and no row knows them, as after a restore: {named}{more}; \
-                     wait until they end, or delete them: kubectl delete job -n NAMESPACE NAME",
+                     `longshore recover` gives them their rows; or wait until they end, or delete them: \
+                     kubectl delete job -n NAMESPACE NAME",
                     names.len()
                 ))
             }

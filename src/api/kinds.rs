@@ -172,7 +172,7 @@ kinds! {
     Recovering: SERVICE_UNAVAILABLE "recovering", "The cluster is ahead of the rows",
         "Since this replica started, or since the database was restored or failed over, the cluster has not been matched to the \
          rows, or Jobs of this installation live that no row knows. It claims nothing meanwhile.",
-        "`detail` names those Jobs. Wait until they end, or delete them: `kubectl delete job -n NAMESPACE NAME`.";
+        "`detail` names those Jobs. Run `longshore recover`, wait until they end, or delete them: `kubectl delete job -n NAMESPACE NAME`.";
     TooManyStreams: SERVICE_UNAVAILABLE "too_many_streams", "Too many streams",
         "As many clients listen to the events of this replica as may.",
         "Ask again after `Retry-After` seconds, or another replica.";

@@ -21,6 +21,7 @@ pub mod policy;
 mod quantity;
 pub mod reach;
 pub mod room;
+pub mod salvage;
 pub mod seen;
 mod shape;
 pub mod strict;
@@ -57,6 +58,7 @@ use pace::{Heard, Pace};
 use pod::{SeenPod, Trouble};
 use policy::{Checked, PodPolicy};
 use reach::Reach;
+use salvage::Salvaged;
 use seen::SeenJob;
 
 /// How long a request to Kubernetes may take, unless its caller is in more of a hurry.
@@ -192,6 +194,15 @@ impl Cluster {
 
     /// Every Job of this installation as the API server has them now, not as watches last told.
     pub async fn list(&self, instance: &str) -> Result<Vec<SeenJob>, Failure> {
+        self.list_as(instance, seen::job_of_any).await
+    }
+
+    /// The same, with what each says of the job that it was made for.
+    pub async fn salvage(&self, instance: &str) -> Result<Vec<(SeenJob, Option<Salvaged>)>, Failure> {
+        self.list_as(instance, |it| (seen::job_of_any(it), salvage::of_any(it))).await
+    }
+
+    async fn list_as<T>(&self, instance: &str, read: impl Fn(&DynamicObject) -> T) -> Result<Vec<T>, Failure> {
         let mut found = Vec::new();
         for namespace in &self.namespaces {
             let jobs: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &view::job_resource());
@@ -203,7 +214,7 @@ impl Cluster {
                     Ok(answer) => answer.map_err(answer::of_request)?,
                     Err(_) => return Err(Failure::timed_out(REQUEST_TIMEOUT)),
                 };
-                found.extend(page.items.iter().map(seen::job_of_any));
+                found.extend(page.items.iter().map(&read));
                 match page.metadata.continue_.filter(|it| !it.is_empty()) {
                     Some(token) => params = params.continue_token(&token),
                     None => break,

@@ -36,15 +36,7 @@ impl Scheduler {
             }
         };
         live.retain(|it| it.phase == Phase::Active);
-        let marks: Vec<Marks> = live
-            .iter()
-            .map(|it| Marks {
-                job: it.attempt.map(|of| of.0),
-                attempt: it.attempt.map(|of| of.1),
-                nonce: it.nonce,
-                uid: it.uid.clone(),
-            })
-            .collect();
+        let marks: Vec<Marks> = live.iter().map(|it| Marks::of(it.attempt, it.nonce, &it.uid)).collect();
         let unknown = async { records::unknown(&mut *self.db.conn().await?, &marks).await };
         let unknown = self.db.within(unknown).await?;
         let mut names: Vec<String> =

@@ -37,7 +37,7 @@ const SWEEP_BATCH: i64 = 1000;
 /// The longest that a job is put aside at a time, in seconds.
 const LONGEST_ASIDE_SECS: f64 = 60.0;
 /// The replica of a claim that its own let go of. It gives no signs of life.
-const NOBODY: uuid::Uuid = uuid::Uuid::nil();
+pub(super) const NOBODY: uuid::Uuid = uuid::Uuid::nil();
 
 /// How a pass of claiming ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

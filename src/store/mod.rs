@@ -27,6 +27,7 @@ pub mod names;
 pub mod notices;
 pub mod queues;
 pub mod records;
+pub mod recover;
 pub mod replicas;
 pub mod signals;
 pub mod sources;

@@ -36,6 +36,12 @@ pub struct Marks {
     pub uid: KubeUid,
 }
 
+impl Marks {
+    pub fn of(attempt: Option<(JobId, AttemptNo)>, nonce: Option<Nonce>, uid: &KubeUid) -> Self {
+        Self { job: attempt.map(|it| it.0), attempt: attempt.map(|it| it.1), nonce, uid: uid.clone() }
+    }
+}
+
 /// The places of those in `marks` that no attempt accounts for: not the one that they name, with its nonce, nor, should
 /// they have been edited, the one that has this Job on record.
 pub async fn unknown(conn: &mut Conn, marks: &[Marks]) -> Result<Vec<usize>, Error> {

@@ -46,6 +46,7 @@ mod openapi;
 mod pod_policy;
 mod queues;
 mod quota;
+mod recover;
 mod recovery;
 mod reference;
 mod replicas;

@@ -176,6 +176,14 @@ impl World {
         .await;
     }
 
+    /// Goes on in another database, as after a restore; it is held to the same cap.
+    pub async fn goes_on_in(&mut self, url: String) {
+        self.watcher.check();
+        let watcher = invariants::CapWatcher::start(&url).await;
+        watcher.allow(self.watcher.allowed());
+        (self.watcher, self.url) = (watcher, url);
+    }
+
     /// Sets the cap, and holds the world to it from now on.
     pub async fn set_cap(&mut self, cap: i32) {
         // A claim may be faster than whoever raises the cap.
