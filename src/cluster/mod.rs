@@ -194,27 +194,39 @@ impl Cluster {
 
     /// Every Job of this installation as the API server has them now, not as watches last told.
     pub async fn list(&self, instance: &str) -> Result<Vec<SeenJob>, Failure> {
-        self.list_as(instance, seen::job_of_any).await
+        self.list_all(instance, &view::job_resource(), |it| Some(seen::job_of_any(it))).await
     }
 
     /// The same, with what each says of the job that it was made for.
     pub async fn salvage(&self, instance: &str) -> Result<Vec<(SeenJob, Option<Salvaged>)>, Failure> {
-        self.list_as(instance, |it| (seen::job_of_any(it), salvage::of_any(it))).await
+        let read = |it: &DynamicObject| Some((seen::job_of_any(it), salvage::of_any(it)));
+        self.list_all(instance, &view::job_resource(), read).await
     }
 
-    async fn list_as<T>(&self, instance: &str, read: impl Fn(&DynamicObject) -> T) -> Result<Vec<T>, Failure> {
+    /// Every pod of this installation in which something may still run, in the same way.
+    pub async fn list_live_pods(&self, instance: &str) -> Result<Vec<SeenPod>, Failure> {
+        let alive = |it: &DynamicObject| pod::pod_of_any(it).filter(|it| it.alive);
+        self.list_all(instance, &view::pod_resource(), alive).await
+    }
+
+    async fn list_all<T>(
+        &self,
+        instance: &str,
+        resource: &ApiResource,
+        trim: impl Fn(&DynamicObject) -> Option<T>,
+    ) -> Result<Vec<T>, Failure> {
         let mut found = Vec::new();
         for namespace in &self.namespaces {
-            let jobs: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &view::job_resource());
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, resource);
             let labels = format!("{}={instance}", manifest::INSTANCE);
             let mut params = ListParams::default().labels(&labels).limit(view::PAGE);
             loop {
                 self.wait_for_turn().await;
-                let page = match tokio::time::timeout(REQUEST_TIMEOUT, jobs.list(&params)).await {
+                let page = match tokio::time::timeout(REQUEST_TIMEOUT, api.list(&params)).await {
                     Ok(answer) => answer.map_err(answer::of_request)?,
                     Err(_) => return Err(Failure::timed_out(REQUEST_TIMEOUT)),
                 };
-                found.extend(page.items.iter().map(&read));
+                found.extend(page.items.iter().filter_map(&trim));
                 match page.metadata.continue_.filter(|it| !it.is_empty()) {
                     Some(token) => params = params.continue_token(&token),
                     None => break,

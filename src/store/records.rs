@@ -27,12 +27,13 @@ pub struct Record {
     pub container: Option<String>,
 }
 
-/// What a Kubernetes Job says of the attempt that it is of, as far as it can be read.
+/// What a Kubernetes Job, or a pod that it left behind, says of the attempt that it is of, as far as it can be read.
 #[derive(Debug, Clone)]
 pub struct Marks {
     pub job: Option<JobId>,
     pub attempt: Option<AttemptNo>,
     pub nonce: Option<Nonce>,
+    /// Of the Job.
     pub uid: KubeUid,
 }
 
@@ -54,7 +55,8 @@ pub async fn unknown(conn: &mut Conn, marks: &[Marks]) -> Result<Vec<usize>, Err
              from unnest($1::uuid[], $2::integer[], $3::uuid[], $4::text[])
                   with ordinality m (job, attempt, nonce, uid, place)
             where not exists (select from longshore.attempts a
-                               where a.job_id = m.job and a.attempt = m.attempt and a.nonce = m.nonce)
+                               where a.job_id = m.job
+                                 and (a.attempt = m.attempt and a.nonce = m.nonce or a.kube_uid = m.uid))
               and not exists (select from longshore.jobs_live j where j.kube_uid = m.uid)
             order by m.place"#,
         &jobs as _,
