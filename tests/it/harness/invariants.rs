@@ -28,6 +28,7 @@ pub struct CapWatcher {
     /// Caps of queues, by name.
     of_queues: Arc<Mutex<HashMap<String, i32>>>,
     looks: Arc<AtomicU64>,
+    url: Arc<Mutex<String>>,
     /// Held, the cap, and whose.
     worst: Arc<Mutex<Option<(i64, i32, String)>>>,
     task: tokio::task::JoinHandle<()>,
@@ -38,12 +39,14 @@ impl CapWatcher {
         let (allowed, looks) = (Arc::new(AtomicI32::new(i32::MAX)), Arc::new(AtomicU64::new(0)));
         let (worst, of_queues) = (Arc::new(Mutex::new(None)), Arc::<Mutex<HashMap<String, i32>>>::default());
         let watcher = (Arc::clone(&allowed), Arc::clone(&looks), Arc::clone(&worst), Arc::clone(&of_queues));
-        let url = url.to_owned();
+        let url = Arc::new(Mutex::new(url.to_owned()));
+        let place = Arc::clone(&url);
         let task = tokio::spawn(async move {
             let mut next = tokio::time::interval(LOOK);
             loop {
                 // The database may be away: that is some tests' point.
-                let Ok(mut conn) = PgConnection::connect(&url).await else {
+                let at = place.lock().unwrap().clone();
+                let Ok(mut conn) = PgConnection::connect(&at).await else {
                     next.reset();
                     next.tick().await;
                     continue;
@@ -71,7 +74,12 @@ impl CapWatcher {
                 }
             }
         });
-        Self { allowed, of_queues, looks, worst, task }
+        Self { allowed, of_queues, looks, url, worst, task }
+    }
+
+    /// Where to look as soon as the database is away from where it was.
+    pub fn look_at(&self, url: &str) {
+        url.clone_into(&mut self.url.lock().unwrap());
     }
 
     pub fn allow(&self, cap: i32) {

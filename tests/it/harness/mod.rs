@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod moto;
 pub mod process;
 pub mod proxy;
+pub mod standby;
 pub mod templates;
 pub mod workers;
 
@@ -45,6 +46,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(100);
 enum Server {
     Own(Postgres),
     Container(Box<ContainerAsync<testcontainers_modules::postgres::Postgres>>),
+    Promoted(standby::Standby),
 }
 
 impl Server {
@@ -73,6 +75,7 @@ impl Server {
                 let port = container.get_host_port_ipv4(5432).await.unwrap();
                 format!("postgres://longshore:longshore@127.0.0.1:{port}/longshore")
             }
+            Self::Promoted(standby) => standby.url.clone(),
         }
     }
 }
@@ -94,7 +97,7 @@ pub struct World {
     pub http: reqwest::Client,
     pub url: String,
     watcher: invariants::CapWatcher,
-    _server: Server,
+    server: Server,
 }
 
 impl World {
@@ -116,7 +119,7 @@ impl World {
             http: reqwest::Client::new(),
             watcher: invariants::CapWatcher::start(&url).await,
             url,
-            _server: server,
+            server,
         };
         world.set_cap(cap).await;
         world
@@ -165,6 +168,14 @@ impl World {
 
     pub async fn conn(&self) -> PgConnection {
         PgConnection::connect(&self.url).await.unwrap()
+    }
+
+    /// Ends the server, whatever only it has, and goes on with its standby. Replicas go where their own way leads.
+    pub async fn fail_over(&mut self, standby: standby::Standby) {
+        self.watcher.look_at(&standby.url);
+        self.url.clone_from(&standby.url);
+        standby.promote().await;
+        self.server = Server::Promoted(standby);
     }
 
     /// Waits until a replica is ready: it has matched the rows to the cluster, and claims.

@@ -1,6 +1,9 @@
 //! A TCP proxy that can stop letting anything through, for networks that break without a word.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -25,6 +28,7 @@ pub enum Mode {
 
 pub struct Proxy {
     pub address: SocketAddr,
+    target: Arc<Mutex<String>>,
     mode: Arc<watch::Sender<Mode>>,
 }
 
@@ -34,12 +38,20 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let mode = Arc::new(watch::Sender::new(Mode::Pass));
         let modes = mode.clone();
+        let target = Arc::new(Mutex::new(target));
+        let leads_to = target.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, target.clone(), modes.subscribe()));
+                let target = leads_to.lock().unwrap().clone();
+                tokio::spawn(carry(client, target, modes.subscribe()));
             }
         });
-        Self { address, mode }
+        Self { address, target, mode }
+    }
+
+    /// Where connections lead that are made from now on.
+    pub fn lead_to(&self, target: String) {
+        *self.target.lock().unwrap() = target;
     }
 
     pub fn set(&self, mode: Mode) {
