@@ -24,7 +24,7 @@ async fn says(world: &World, replica: &str, code: &str) -> Value {
 }
 
 /// As many jobs as the cap allows, whose creates are answered by `effect` until the replica's way is closed as `mode` says;
-/// then another replica comes, and four more jobs.
+/// then another replica, which was there before, has them, and four more jobs.
 async fn others_go_on(cap: i32, mode: Mode, effect: Effect, expected: &'static str) {
     let mut world = World::new(cap).await;
     let proxy = Proxy::to(world.target.sim().address().to_string()).await;
@@ -45,10 +45,13 @@ async fn others_go_on(cap: i32, mode: Mode, effect: Effect, expected: &'static s
         (waiting == i64::from(cap) && faults.took(turned_away) >= waiting as u64).then_some(())
     })
     .await;
+    // Every slot is held, so that this one claims nothing yet.
+    let sees = world.start(&[]).await;
+    world.is_ready(&sees).await;
+    let cut_at: String = scalar(&mut conn, "select clock_timestamp()::text").await;
     proxy.set(mode);
     says(&world, &cut, "cluster_unavailable").await;
     faults.clear();
-    let sees = world.start(&[]).await;
     for index in 0..4 {
         ids.push(world.submit(&cut, &job(&format!("more{index}"), 50, 0)).await);
     }
@@ -59,6 +62,11 @@ async fn others_go_on(cap: i32, mode: Mode, effect: Effect, expected: &'static s
     let told = "select string_agg(distinct reason, ' ' order by reason) from longshore.job_events
         where reason in ('handed_back', 'let_go', 'taken_over')";
     assert_eq!(scalar::<String>(&mut conn, told).await, expected);
+    // Three leases of 3 s, less what was open already when the way was closed.
+    let late = "select min(at) > $1::timestamptz + interval '8 s' from longshore.job_events
+        where reason in ('handed_back', 'let_go')";
+    let late: bool = sqlx::query_scalar(late).bind(cut_at).fetch_one(&mut conn).await.unwrap();
+    assert!(late, "it lets go only when nothing that it sent can still be under way");
     let claimed = "select count(*) from longshore.job_events where reason = 'claimed' and replica =
         (select replica from longshore.job_events where reason = 'claimed' order by id limit 1)";
     let claimed: i64 = scalar(&mut conn, claimed).await;
