@@ -268,11 +268,17 @@ async fn while_commits_wait_for_a_standby_connections_that_are_given_up_do_not_a
     }
     let mut looks = world.conn().await;
     let (mut most, mut most_waiting, mut codes) = (0, 0, Vec::new());
+    let mut waited: Vec<String> = Vec::new();
     eventually("all are given up", async || {
         let sql = "select array[count(*), count(*) filter (where wait_event = 'SyncRep')]
                      from pg_stat_activity where application_name = 'longshore'";
         let counts: Vec<i64> = crate::harness::scalar(&mut looks, sql).await;
         (most, most_waiting) = (most.max(counts[0]), most_waiting.max(counts[1]));
+        if waited.is_empty() {
+            let sql = "select coalesce(array_agg(format('%s %s', pid, backend_start)), '{}') from pg_stat_activity
+                        where wait_event = 'SyncRep' and application_name = 'longshore'";
+            waited = crate::harness::scalar(&mut looks, sql).await;
+        }
         let read = world.http.get(format!("{replica}/jobs/pending")).send().await.unwrap();
         assert_eq!(read.status().as_u16(), 200, "a read is answered while commits wait");
         while let Some(answer) = submitting.try_join_next() {
@@ -289,6 +295,13 @@ async fn while_commits_wait_for_a_standby_connections_that_are_given_up_do_not_a
     println!("{most} connections, of which {most_waiting} waited");
     // Besides, a connection for each of four pools, by which it lets go of what it left.
     assert!(most_waiting > 0 && most <= i64::from(pools) + 4, "{most} connections, of which {most_waiting} waited");
+    // The standby is away still: by itself a backend would wait for it for ever.
+    eventually("the server has let go of those that waited first", async || {
+        let there = "select exists (select from pg_stat_activity where format('%s %s', pid, backend_start) = any($1))";
+        let there: bool = sqlx::query_scalar(there).bind(&waited).fetch_one(&mut looks).await.unwrap();
+        (!there).then_some(())
+    })
+    .await;
     run("alter system reset synchronous_standby_names").await;
     run("select pg_reload_conf()").await;
     eventually("it is ready again", async || {
