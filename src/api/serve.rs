@@ -123,6 +123,9 @@ mod tests {
 
     use super::*;
 
+    /// How long anything may take that must happen.
+    const BOUND: Duration = Duration::from_secs(60);
+
     #[tokio::test]
     async fn those_who_never_say_what_they_want_keep_nobody_out_for_long() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -182,7 +185,9 @@ mod tests {
         let never_reads = ask("/much").await;
         // There is no place for this one before the last one has lost its own.
         let mut answer = String::new();
-        ask("/").await.read_to_string(&mut answer).await.unwrap();
+        let mut next = ask("/").await;
+        let answered = tokio::time::timeout(BOUND, next.read_to_string(&mut answer)).await;
+        answered.expect("the one that never reads keeps its place").unwrap();
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("here"), "{answer}");
         later.cancel();
         let mut answer = String::new();

@@ -326,6 +326,9 @@ mod tests {
             let it = pod(again(ended(3, "Error"), now), true);
             assert_eq!((it.fate, it.facts.exit_code, it.facts.container.as_deref()), (None, Some(3), Some("a")));
         }
+        // Nobody had told it to, then.
+        let told = pod(again(ended(143, "Error"), json!({"running": {}})), true);
+        assert_eq!((told.fate, told.facts.exit_code), (None, Some(143)));
         let greedy = pod(again(ended(137, "OOMKilled"), waits.clone()), true);
         assert_eq!(greedy.fate.map(|it| it.reason), Some(Reason::OomKilled));
         let lives = pod(again(ended(3, "Error"), waits), false);
