@@ -51,7 +51,7 @@ async fn what_ran_since_a_backup_is_adopted_and_nothing_runs_twice() {
     let mut world = World::new(2).await;
     let mut before = world.spawn(&["--keep-finished=1h"], &[]).await;
     let replica = before.url.clone();
-    let long = |name: &str| job(name, 600_000, 0);
+    let long = |name: &str| job(name, 600_000, 0).with("termination_grace_period", json!("1s"));
     let again = long("again").with("max_attempts", json!(2)).with("backoff", json!("0s"));
     let again = world.submit(&replica, &again.with("retry", json!({"on": ["lost"]}))).await;
     let runs = world.submit(&replica, &long("runs")).await;

@@ -1,9 +1,9 @@
 //! The cluster is ahead of the rows, as after a restore.
 
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::api::batch::v1::Job;
 use kube::{
     ResourceExt,
-    api::{Api, DeleteParams, PostParams},
+    api::{Api, DeleteParams, Patch, PatchParams, PostParams},
 };
 use longshore::{
     id::ReplicaId,
@@ -135,13 +135,17 @@ async fn after_a_failover_that_lost_commits_replicas_claim_nothing_beside_what_n
     };
     let through = world.url.replace(&primary, &way.address.to_string());
     let replicas = [world.start_on(&through, &[]).await, world.start_on(&through, &[]).await];
-    let endless = |name: &str| -> Request { job(name, 600_000, 0) };
-    let held =
-        [world.submit(&replicas[0], &endless("held0")).await, world.submit(&replicas[1], &endless("held1")).await];
+    let endless = |name: &str, grace: &str| -> Request {
+        job(name, 600_000, 0).with("termination_grace_period", json!(grace)).sim("stop", grace)
+    };
+    let held = [
+        world.submit(&replicas[0], &endless("held0", "1s")).await,
+        world.submit(&replicas[1], &endless("held1", "1s")).await,
+    ];
     for id in &held {
         world.reaches(&replicas[0], id, "running").await;
     }
-    let waits = world.submit(&replicas[0], &endless("waits")).await;
+    let waits = world.submit(&replicas[0], &endless("waits", "1s")).await;
     let mut conn = standby.conn().await;
     eventually("the standby has all that", async || {
         let known = "select count(*) from longshore.jobs where state = case name when 'waits' then 'pending' else 'running' end";
@@ -152,7 +156,7 @@ async fn after_a_failover_that_lost_commits_replicas_claim_nothing_beside_what_n
     relay.set(Mode::Refuse);
     standby.is_cut_off().await;
     // From now on what is committed is lost: that one was submitted, two ended, and two were claimed in their stead.
-    let lost = world.submit(&replicas[1], &endless("lost").sim("stop", "8s")).await;
+    let lost = world.submit(&replicas[1], &endless("lost", "8s")).await;
     world.accepted.lock().unwrap().retain(|it| *it != lost);
     for id in &held {
         world.cancel(&replicas[0], id).await;
@@ -178,18 +182,17 @@ async fn after_a_failover_that_lost_commits_replicas_claim_nothing_beside_what_n
     world.reaches(&replicas[1], &due, "pending").await;
     assert_eq!(world.names(&replicas[0], "pending").await, ["waits", "next", "due"]);
 
+    let jobs: Api<Job> = Api::namespaced(world.target.stranger().await, world.target.namespace());
+    let made = world.target.jobs().await;
+    let made_for = |id: &str| made.iter().find(|it| it.labels()["longshore.dev/job-id"] == id).unwrap().name_any();
     // The Job of the one that waits again ends, and stays.
-    let pods: Api<Pod> = Api::namespaced(world.target.stranger().await, world.target.namespace());
-    for pod in world.living_pods(&waits).await {
-        pods.delete(&pod, &DeleteParams::default().grace_period(0)).await.unwrap();
-    }
+    let soon = Patch::Merge(json!({"spec": {"activeDeadlineSeconds": 1}}));
+    jobs.patch(&made_for(&waits), &PatchParams::default(), &soon).await.unwrap();
     for replica in &replicas {
         recovers_from(&world, replica, &["lost"]).await;
     }
     // That of the other one is deleted, and its pod takes its time.
-    let jobs: Api<Job> = Api::namespaced(world.target.stranger().await, world.target.namespace());
-    let of_lost = world.target.jobs().await.into_iter().find(|it| it.labels()["longshore.dev/job-id"] == lost);
-    jobs.delete(&of_lost.unwrap().name_any(), &DeleteParams::background()).await.unwrap();
+    jobs.delete(&made_for(&lost), &DeleteParams::background()).await.unwrap();
     eventually("its pod is gone", async || {
         let pending = world.names(&replicas[0], "pending").await.len();
         // It lived when that was asked.
