@@ -5,7 +5,8 @@ create index queues_stopped on longshore.queues (name) where paused_at is not nu
 
 -- How many pending jobs would start before one of this queue, priority and place, up to `most`. Of its own queue all count,
 -- for it starts after them whenever that one goes on. Where no queue stands still, the best of all are counted in one walk;
--- else those of each queue that does not, so that a million of one that does are never looked at.
+-- else those of each queue that does not, so that a million of one that does are never looked at. Each walk names its
+-- order: without, any index whose rows could be filtered looks as good, and the whole backlog would be read.
 create function longshore.pending_ahead(of_queue text, of_priority integer, before_seq bigint, most bigint) returns bigint
 language plpgsql stable set plan_cache_mode = force_generic_plan as $$
 declare
@@ -15,19 +16,22 @@ begin
         select count(*) into ahead
         from (select from longshore.queues q cross join lateral (
                   (select from longshore.jobs_live l
-                    where l.queue = q.name and l.state = 'pending' and l.priority > of_priority limit most)
+                    where l.queue = q.name and l.state = 'pending' and l.priority > of_priority
+                    order by l.priority desc, l.seq limit most)
                   union all
                   (select from longshore.jobs_live l
                     where l.queue = q.name and l.state = 'pending' and l.priority = of_priority and l.seq < before_seq
-                    limit most)) better
+                    order by l.seq limit most)) better
                where q.name = of_queue or not (q.paused_at is not null or coalesce(q.cap = 0, false))
                limit most) a;
     else
         select count(*) into ahead
-        from ((select from longshore.jobs_live l where l.state = 'pending' and l.priority > of_priority limit most)
+        from ((select from longshore.jobs_live l where l.state = 'pending' and l.priority > of_priority
+                    order by l.priority desc, l.seq limit most)
               union all
               (select from longshore.jobs_live l
-                where l.state = 'pending' and l.priority = of_priority and l.seq < before_seq limit most)
+                where l.state = 'pending' and l.priority = of_priority and l.seq < before_seq
+                order by l.seq limit most)
               limit most) a;
     end if;
     return ahead;
@@ -100,11 +104,12 @@ begin
             limited_by := 'queue'; cap := q.cap; held := q.held;
             select count(*) into queue_position
               from ((select from longshore.jobs_live l
-                      where l.queue = j.queue and l.state = 'pending' and l.priority > j.priority limit counted)
+                      where l.queue = j.queue and l.state = 'pending' and l.priority > j.priority
+                      order by l.priority desc, l.seq limit counted)
                     union all
                     (select from longshore.jobs_live l
                       where l.queue = j.queue and l.state = 'pending' and l.priority = j.priority and l.seq < j.seq
-                      limit counted)
+                      order by l.seq limit counted)
                     limit counted) a;
             message := case when q.cap = 0 then format('the cap of its queue %s is 0: nothing of it starts until it is raised; ', j.queue)
                             else format('every slot of the cap of its queue %s is held (%s of %s); ', j.queue, held, cap) end

@@ -144,10 +144,12 @@ async fn ahead_in_queue(conn: &mut Conn, queue: &str, priority: i32, seq: i64) -
     Ok(sqlx::query_scalar!(
         r#"select count(*) as "ahead!"
              from ((select from longshore.jobs_live
-                     where queue = $1 and state = 'pending' and priority > $2 limit $4)
+                     where queue = $1 and state = 'pending' and priority > $2
+                     order by priority desc, seq limit $4)
                    union all
                    (select from longshore.jobs_live
-                     where queue = $1 and state = 'pending' and priority = $2 and seq < $3 limit $4)
+                     where queue = $1 and state = 'pending' and priority = $2 and seq < $3
+                     order by seq limit $4)
                    limit $4) ahead"#,
         queue,
         priority,

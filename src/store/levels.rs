@@ -109,7 +109,8 @@ async fn queues(conn: &mut Conn, levels: &mut Levels) -> Result<(), Error> {
 async fn others(conn: &mut Conn, levels: &mut Levels) -> Result<(), Error> {
     let rows = sqlx::query!(
         r#"select queue as "queue!", state as "state!", wait_code, count(*) as "jobs!"
-             from ((select queue, state, wait_code from longshore.jobs_live where state = 'scheduled' limit $1)
+             from ((select queue, state, wait_code from longshore.jobs_live where state = 'scheduled'
+                     order by due_at limit $1)
                    union all
                    (select queue, state, wait_code from longshore.jobs_live
                      where state in ('starting', 'running', 'stopping') limit $1)) j

@@ -42,7 +42,8 @@ pub async fn list(conn: &mut Conn, only: Option<&str>, after: Option<&str>, limi
         r#"select q.name, q.cap, q.max_pending, q.paused_at, q.defaults, q.created_at, q.updated_at,
                   coalesce((select h.jobs from longshore.held_of_queue h where h.queue = q.name), 0) as "held!",
                   (select count(*) from (select from longshore.jobs_live
-                                          where queue = q.name and state = 'pending' limit $4) p) as "pending!",
+                                          where queue = q.name and state = 'pending'
+                                          order by priority desc, seq limit $4) p) as "pending!",
                   (select count(*) from (select from longshore.jobs_live
                                           where queue = q.name and state in ('scheduled', 'pending') limit $4) w) as "waiting!"
              from longshore.queues q

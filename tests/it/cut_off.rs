@@ -62,8 +62,8 @@ async fn others_go_on(cap: i32, mode: Mode, effect: Effect, expected: &'static s
     let told = "select string_agg(distinct reason, ' ' order by reason) from longshore.job_events
         where reason in ('handed_back', 'let_go', 'taken_over')";
     assert_eq!(scalar::<String>(&mut conn, told).await, expected);
-    // Three leases of 3 s, less what was open already when the way was closed.
-    let late = "select min(at) > $1::timestamptz + interval '8 s' from longshore.job_events
+    // Three leases of 3 s after it last heard anything, which on a busy machine was a while before the way was closed.
+    let late = "select min(at) > $1::timestamptz + interval '5 s' from longshore.job_events
         where reason in ('handed_back', 'let_go')";
     let late: bool = sqlx::query_scalar(late).bind(cut_at).fetch_one(&mut conn).await.unwrap();
     assert!(late, "it lets go only when nothing that it sent can still be under way");

@@ -90,8 +90,9 @@ async fn a_claim_in_another_line_of_the_database_than_was_matched_takes_nothing(
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_still_being_created_when_the_line_changed_is_found() {
     let mut world = World::new(2).await;
-    // It takes a lease until nobody creates any more what was claimed before, and the cluster is listed only then.
-    let replica = world.start(&["--lease=10s"]).await;
+    // It takes a lease until nobody creates any more what was claimed before, and the cluster is listed only then: time
+    // enough for a Job to be made on a busy machine.
+    let replica = world.start(&["--lease=30s"]).await;
     world.is_ready(&replica).await;
     let mut conn = world.conn().await;
     let another = "create or replace function longshore.event_epoch() returns text language sql stable
