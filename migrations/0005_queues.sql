@@ -169,9 +169,10 @@ begin
     jobs := 0;
     gathering := false;
     if not chores_done then
-        select exists (select from longshore.jobs_live where state = 'scheduled' and due_at <= clock_timestamp())
+        -- The clock is asked in a statement of its own, whose answer the indexes can be searched for: jobs_due, jobs_expiring.
+        select exists (select from longshore.jobs_live where state = 'scheduled' and due_at <= (select clock_timestamp()))
             or exists (select from longshore.jobs_live
-                        where expires_at <= clock_timestamp() and state in ('scheduled', 'pending'))
+                        where expires_at <= (select clock_timestamp()) and state in ('scheduled', 'pending'))
             or exists (select from longshore.jobs_live j
                         where j.replica is not null and j.replica <> claimant
                           and not exists (select from longshore.replicas r

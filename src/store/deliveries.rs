@@ -46,7 +46,7 @@ pub async fn due(conn: &mut Conn) -> Result<Vec<Uuid>, Error> {
         "select id from longshore.webhooks w
           where disabled_at is null
             and exists (select from longshore.webhook_deliveries d
-                         where d.webhook_id = w.id and d.state = 'pending' and d.due_at <= clock_timestamp())"
+                         where d.webhook_id = w.id and d.state = 'pending' and d.due_at <= (select clock_timestamp()))"
     );
     Ok(due.fetch_all(conn).await?)
 }
@@ -149,7 +149,7 @@ pub async fn sweep(conn: &mut Conn, retention: Duration) -> Result<u64, Error> {
     let deleted = sqlx::query!(
         "delete from longshore.webhook_deliveries where id = any(array(
              select id from longshore.webhook_deliveries
-              where created_at < clock_timestamp() - make_interval(secs => $1)
+              where created_at < (select clock_timestamp() - make_interval(secs => $1))
               order by created_at limit $2))",
         retention.as_secs_f64(),
         SWEPT_AT_ONCE

@@ -34,7 +34,7 @@ pub struct Letter {
 pub async fn take(conn: &mut Conn, limit: i64, lease: Duration) -> Result<Vec<Letter>, Error> {
     let rows = sqlx::query!(
         "update longshore.inbox i set take_at = clock_timestamp() + make_interval(secs => $2)
-          where i.id = any(array(select id from longshore.inbox where take_at <= clock_timestamp()
+          where i.id = any(array(select id from longshore.inbox where take_at <= (select clock_timestamp())
                                   order by take_at, seq limit $1 for update skip locked))
          returning i.id, i.request, i.key, i.seq",
         limit,

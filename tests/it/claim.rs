@@ -297,6 +297,40 @@ async fn the_number_of_held_slots_follows_whoever_moves_rows() {
     }
 }
 
+/// What a look for chores, and the chores themselves, read where there is nothing to do.
+#[tokio::test]
+async fn to_find_nothing_due_costs_the_same_however_much_is_due_later() {
+    let world = World::new(0).await;
+    let mut conn = world.conn().await;
+    let replica = register(&mut conn).await;
+    let mut costs: Vec<i64> = Vec::new();
+    for (from, to) in [(1, 1_000), (1_001, 20_000)] {
+        let fill = format!(
+            "insert into longshore.jobs
+                    (id, priority, queue, state, name, namespace, run_at, due_at, pending_at, expires_at)
+             select gen_random_uuid(), 0, 'default', state, 'job', 'default', later, case state when 'scheduled' then later end,
+                    now(), later
+               from generate_series({from}, {to}) i, lateral (select now() + interval '1 day' as later) at,
+                    lateral (values ('scheduled'), ('pending')) of_state (state)"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(fill)).execute(&mut conn).await.unwrap();
+        sqlx::query("analyze longshore.jobs").execute(&mut conn).await.unwrap();
+        // A connection of its own, with a replica's settings, and plans that are made for what there is now.
+        let db = Db::new(&world.url, 1).unwrap();
+        let mut own = db.conn().await.unwrap();
+        let mut tx = own.begin().await.unwrap();
+        let read = "select coalesce(sum(pg_stat_get_xact_tuples_returned(c.oid)), 0)::bigint from pg_class c
+                      join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'longshore' and c.relkind in ('r', 'i')";
+        let before: i64 = scalar(&mut tx, read).await;
+        assert_eq!(claims::claim(&mut tx, replica, 10, 0.0, false).await.unwrap(), Claim::Full);
+        assert_eq!(claims::promote(&mut tx, replica).await.unwrap(), 0);
+        assert_eq!(claims::expire(&mut tx, replica).await.unwrap(), []);
+        costs.push(scalar::<i64>(&mut tx, read).await - before);
+        tx.rollback().await.unwrap();
+    }
+    assert!(costs[1] <= costs[0] + 100, "entries of indexes and rows that are read: {costs:?}");
+}
+
 /// The plan of the claim, whatever the size of the backlog.
 #[tokio::test]
 async fn the_claim_walks_the_head_of_its_index_with_a_thousand_and_with_a_million_pending_rows() {

@@ -6,7 +6,7 @@ with due as materialized (
     cross join lateral (
         select id
         from longshore.webhook_deliveries
-        where webhook_id = asked.id and state = 'pending' and due_at <= clock_timestamp()
+        where webhook_id = asked.id and state = 'pending' and due_at <= (select clock_timestamp())
         order by due_at
         limit asked.room
         for update skip locked

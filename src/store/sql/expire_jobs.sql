@@ -6,7 +6,7 @@ with clock as materialized (
            format('it waited for longer than its queue_timeout of %s s', (l.policy ->> 'queue_timeout_secs')::float8)
            || coalesce('; the last that was known: ' || l.wait_message, '') as message
     from longshore.jobs_live l
-    where l.expires_at <= clock_timestamp() and l.expires_at is not null and l.state in ('scheduled', 'pending')
+    where l.expires_at <= (select clock_timestamp()) and l.expires_at is not null and l.state in ('scheduled', 'pending')
     order by l.expires_at
     limit $2
     for update skip locked

@@ -4,9 +4,12 @@
 -- has come, the best of them is let go in its stead, one per namespace at a time, so that what frees of the quota goes by
 -- priority and not by whose pause happens to end; the others pause again. A job that was put aside keeps since when, so
 -- that its next pause is longer.
+--
+-- The clock is asked in a statement of its own, whose answer an index can be searched for; as it is, it would be compared
+-- with all that is scheduled. So it is wherever something is due.
 with due as materialized (
     select id, namespace, coalesce(wait_code = 'quota', false) as asks from longshore.jobs_live
-    where state = 'scheduled' and due_at <= clock_timestamp()
+    where state = 'scheduled' and due_at <= (select clock_timestamp())
     order by due_at
     limit $2
     for update skip locked
