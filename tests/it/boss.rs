@@ -8,7 +8,7 @@ use crate::harness::{
     World,
     boss::{Boss, VERSIONS},
     cli, eventually,
-    jobs::job,
+    jobs::{container, job},
     scalar,
 };
 
@@ -260,8 +260,7 @@ async fn what_the_installation_lacks_holds_a_source_up_and_fails_no_item() {
         .await;
     let item = boss.item("mails", &id).await;
     assert_eq!((&item["state"], &item["retryCount"]), (&json!("created"), &json!(0)), "it lost no try: {item}");
-    let container = json!({"name": "a", "image": "busybox:latest", "command": ["true"]});
-    let pod = json!({"restartPolicy": "Never", "containers": [container]});
+    let pod = json!({"restartPolicy": "Never", "containers": [container("a", "busybox:latest")]});
     let template = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"template": {"spec": pod}}}).to_string();
     let put = world.http.put(format!("{replica}/templates/mail")).body(template).send().await.unwrap();
     assert_eq!(put.status(), 201, "{}", put.text().await.unwrap());
