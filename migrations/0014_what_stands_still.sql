@@ -38,8 +38,10 @@ begin
 end
 $$;
 
--- Why a job is not running, as before, but for its position.
-create or replace function longshore.why(job uuid)
+-- Why a job is not running, now with its queue's part in it (`limited_by`: whose cap `cap` and `held` are), and whether anyone
+-- is alive who would start it: a replica with the role scheduler.
+drop function longshore.why(uuid);
+create function longshore.why(job uuid)
 returns table (state text, code text, message text, since timestamptz, until timestamptz, queue_position bigint,
                limited_by text, cap integer, held bigint)
 language plpgsql stable as $$
